@@ -1,0 +1,52 @@
+"""E-mail addresses and Message-IDs in the one form in which they are compared. Pure."""
+
+from __future__ import annotations
+
+import re
+
+import idna
+
+_ID = re.compile(r"<\s*([^<>\s]+)\s*>")
+
+
+def normalise(address: str) -> str:
+    """Return an address as it is compared: trimmed, lower-cased, IDN domain in ASCII, no trailing dot.
+
+    The portal compares lower(trim(address)) (mail-internals 8); plus-tags and dots therefore stay.
+    A text without '@' gives ''. Never raises.
+    """
+    local, at, domain = address.strip().strip("<>").strip().rpartition("@")
+    if not at or not local or not domain:
+        return ""
+    if len(local) > 2 and local[0] == local[-1] == '"' and re.fullmatch(r"[\w.+-]+", local[1:-1]):
+        local = local[1:-1]
+    domain = domain.rstrip(".").lower()
+    if not domain.isascii():
+        try:
+            domain = idna.encode(domain, uts46=True).decode("ascii")
+        except idna.IDNAError:
+            pass
+    return f"{local.lower()}@{domain}"
+
+
+def domain_of(address: str) -> str:
+    """Return the domain of a normalised address, '' when it has none."""
+    return address.rpartition("@")[2]
+
+
+def split_tag(address: str) -> tuple[str, str]:
+    """Split `sales+d123@company.ru` into `sales@company.ru` and `d123`; without a tag the second is ''."""
+    local, _, domain = address.rpartition("@")
+    base, plus, tag = local.partition("+")
+    return (f"{base}@{domain}", tag) if plus and base else (address, "")
+
+
+def canonical_id(message_id: str) -> str:
+    """Return a Message-ID as it is compared: lower case, no angle brackets, '' when it names nothing.
+
+    Some gateways add a comment behind the brackets ('<a@b> (added by postmaster@…)'): what stands inside
+    the first pair counts.
+    """
+    found = _ID.search(message_id)
+    text = found.group(1) if found else message_id.strip().strip("<>").strip()
+    return "" if any(character.isspace() for character in text) else text.lower()

@@ -1,0 +1,422 @@
+"""The words of imaprouter, as frozen values: what a message says, what the CRM holds, what was concluded.
+
+Nothing here does I/O or knows the time. Every datetime is timezone-aware. Ids are the portal's integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal, Protocol
+
+
+class Nature(StrEnum):
+    """What kind of sender wrote a message; only `client` and `list` are letters of a person."""
+
+    CLIENT = "client"
+    BOUNCE = "bounce"
+    AUTO_REPLY = "auto_reply"
+    LIST = "list"
+    SYSTEM = "system"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One mailbox of an address header. `email` is normalised by `address.normalise`; `name` is for people."""
+
+    email: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What the header of one message says, decoded and made safe: no control, bidi or surrogate characters."""
+
+    subject: str = ""
+    from_: tuple[Address, ...] = ()
+    #: False when From can be read in two ways (several From headers, `<a@x>:<b@y>`).
+    from_is_clear: bool = True
+    reply_to: tuple[Address, ...] = ()
+    sender: tuple[Address, ...] = ()
+    to: tuple[Address, ...] = ()
+    cc: tuple[Address, ...] = ()
+    #: Delivered-To, X-Original-To, Envelope-To and their like: normalised e-mail addresses.
+    delivered_to: tuple[str, ...] = ()
+    #: As written, without the angle brackets; '' when there is none. Compare by `address.canonical_id`.
+    message_id: str = ""
+    #: Canonical ids of the messages that this one answers, nearest first.
+    parents: tuple[str, ...] = ()
+    #: The Date header as an instant; None when there is none that can be understood.
+    date: datetime | None = None
+    nature: Nature = Nature.CLIENT
+    #: What could not be read, for people: "subject: unknown charset x-foo".
+    defects: tuple[str, ...] = ()
+    #: SHA-256 (hex) over Message-ID, Date, From, To and Subject: the same mail has the same one everywhere.
+    fingerprint: str = ""
+
+    @property
+    def writers(self) -> tuple[Address, ...]:
+        """Reply-To before From, as Bitrix24 looks for the client (mail-internals 2.4)."""
+        return tuple(dict.fromkeys(self.reply_to + self.from_))
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Every address that the message was sent or delivered to, in that order, without repeats."""
+        written = (address.email for address in self.to + self.cc)
+        return tuple(dict.fromkeys((*written, *self.delivered_to)))
+
+
+class EntityType(StrEnum):
+    """The kinds of CRM objects an e-mail is routed to."""
+
+    LEAD = "lead"
+    DEAL = "deal"
+    CONTACT = "contact"
+    COMPANY = "company"
+
+    @property
+    def type_id(self) -> int:
+        """The portal's numeric entity type (rest.md 2.1)."""
+        return _TYPE_IDS[self]
+
+    @classmethod
+    def from_type_id(cls, type_id: int) -> EntityType | None:
+        """The kind with this numeric type, or None for quotes, smart processes and the like."""
+        return _TYPES_BY_ID.get(type_id)
+
+
+_TYPE_IDS = {EntityType.LEAD: 1, EntityType.DEAL: 2, EntityType.CONTACT: 3, EntityType.COMPANY: 4}
+_TYPES_BY_ID = {number: kind for kind, number in _TYPE_IDS.items()}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Binding:
+    """The link of an activity to one CRM object, by the portal's numeric type: smart processes included."""
+
+    type_id: int
+    entity_id: int
+
+    @property
+    def is_deal(self) -> bool:
+        return self.type_id == _TYPE_IDS[EntityType.DEAL]
+
+    @property
+    def is_lead(self) -> bool:
+        return self.type_id == _TYPE_IDS[EntityType.LEAD]
+
+    def __str__(self) -> str:
+        kind = EntityType.from_type_id(self.type_id)
+        return f"{kind or f'type {self.type_id}'} {self.entity_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The CRM object that a message belongs to."""
+
+    type: EntityType
+    id: int
+
+    @property
+    def binding(self) -> Binding:
+        return Binding(self.type.type_id, self.id)
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.id}"
+
+
+def deal(deal_id: int) -> Target:
+    """The target 'deal `deal_id`'."""
+    return Target(EntityType.DEAL, deal_id)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An employee of the portal. `email` is normalised."""
+
+    id: int
+    name: str = ""
+    email: str = ""
+    active: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    id: int
+    title: str = ""
+    responsible_id: int = 0
+    emails: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    id: int
+    name: str = ""
+    responsible_id: int = 0
+    company_ids: tuple[int, ...] = ()
+    emails: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    id: int
+    title: str = ""
+    responsible_id: int = 0
+    #: STATUS_SEMANTIC_ID: P in progress, S converted, F junk.
+    semantic: str = "P"
+    contact_id: int | None = None
+    company_id: int | None = None
+    emails: tuple[str, ...] = ()
+
+    @property
+    def active(self) -> bool:
+        return self.semantic == "P"
+
+
+@dataclass(frozen=True, slots=True)
+class Deal:
+    id: int
+    title: str = ""
+    category_id: int = 0
+    stage_id: str = ""
+    #: STAGE_SEMANTIC_ID: P in progress, S won, F lost.
+    semantic: str = "P"
+    recurring: bool = False
+    responsible_id: int = 0
+    company_id: int | None = None
+    contact_ids: tuple[int, ...] = ()
+    lead_id: int | None = None
+    created_at: datetime | None = None
+    modified_at: datetime | None = None
+    last_activity_at: datetime | None = None
+
+    @property
+    def active(self) -> bool:
+        """As the portal counts open deals: in progress and no template of recurring ones (mail-internals 8)."""
+        return self.semantic == "P" and not self.recurring
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Everybody and everything that the CRM knows under one e-mail address."""
+
+    email: str
+    contacts: tuple[Contact, ...] = ()
+    companies: tuple[Company, ...] = ()
+    leads: tuple[Lead, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.contacts or self.companies or self.leads)
+
+    @property
+    def company_ids(self) -> tuple[int, ...]:
+        """Companies with this address, then the companies of the contacts with this address."""
+        own = [company.id for company in self.companies]
+        through = [company_id for contact in self.contacts for company_id in contact.company_ids]
+        return tuple(dict.fromkeys(own + through))
+
+    @property
+    def contact_ids(self) -> tuple[int, ...]:
+        return tuple(contact.id for contact in self.contacts)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownMessage:
+    """A Message-ID whose deal, company, contact or lead is known."""
+
+    message_id: str
+    target: Target
+    #: 'decision', 'person' (re-bound by hand) or 'portal' (a letter that Bitrix24 sent).
+    source: str
+
+
+class DealIndex(Protocol):
+    """The questions that a rule may ask. Answers are values; None or an empty one means 'not known here'."""
+
+    def deal(self, deal_id: int) -> Deal | None: ...
+
+    def client(self, email: str) -> Client: ...
+
+    def deals_of(self, contact_ids: Sequence[int], company_ids: Sequence[int]) -> tuple[Deal, ...]:
+        """Deals, active and closed, of any of these contacts or companies, by ascending id."""
+        ...
+
+    def company(self, company_id: int) -> Company | None: ...
+
+    def contact(self, contact_id: int) -> Contact | None: ...
+
+    def user(self, user_id: int) -> User | None: ...
+
+    def user_by_email(self, email: str) -> User | None:
+        """The active employee with this address."""
+        ...
+
+    def known_message(self, message_id: str) -> KnownMessage | None:
+        """What is known of a canonical Message-ID; a person's choice before everything else."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """An envelope as one mailbox got or sent it: what the rules decide about."""
+
+    envelope: Envelope
+    #: Addresses that deliver to this mailbox, normalised; empty when no mailbox is configured (replay).
+    own_addresses: frozenset[str] = frozenset()
+    #: The addresses of all connected mailboxes: Bitrix24 takes their letters for an employee's (mail-internals 1.8).
+    house_addresses: frozenset[str] = frozenset()
+    #: Written by us: From or Reply-To is an own address, or the message lies in a Sent folder.
+    outgoing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Something that the index did not know when a rule asked: ('deal', '17'), ('client', 'a@b.ru')."""
+
+    about: Literal["deal", "client", "activity"]
+    key: str
+
+
+class Verdict(StrEnum):
+    MATCH = "match"
+    NO_MATCH = "no_match"
+    #: Matched, but failed a check.
+    REJECTED = "rejected"
+    AMBIGUOUS = "ambiguous"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one rule says of one letter."""
+
+    rule: str
+    verdict: Verdict
+    #: A stable word for programs: 'no_marker', 'not_the_senders_deal'.
+    code: str
+    #: A sentence for people.
+    detail: str
+    #: Deals that were considered, ascending.
+    candidates: tuple[int, ...] = ()
+    #: On a match: where the letter belongs; None means 'leave it as Bitrix24 made it'.
+    target: Target | None = None
+    #: On a match: a person decides instead.
+    review: bool = False
+    #: What the index could not answer for and the portal may: deals, clients, letters that Bitrix24 sent.
+    unknown: tuple[Question, ...] = ()
+
+
+class Outcome(StrEnum):
+    DEAL = "deal"
+    COMPANY = "company"
+    CONTACT = "contact"
+    LEAD = "lead"
+    #: The bindings stay as Bitrix24 made them.
+    LEAVE = "leave"
+    #: The message can have no client activity.
+    IGNORE = "ignore"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was concluded about one letter, with everything that was asked on the way."""
+
+    outcome: Outcome
+    rule: str
+    reason: str
+    code: str
+    trail: tuple[Finding, ...]
+    target: Target | None = None
+    review: bool = False
+    candidates: tuple[int, ...] = ()
+
+    @property
+    def unknown(self) -> tuple[Question, ...]:
+        """What the portal might add to this decision, without repeats."""
+        return tuple(dict.fromkeys(question for finding in self.trail for question in finding.unknown))
+
+
+class Direction(StrEnum):
+    INCOMING = "incoming"
+    OUTGOING = "outgoing"
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """An e-mail activity as crm.activity.list shows it (mail-internals 3)."""
+
+    id: int
+    #: SETTINGS.EMAIL_META.__email, normalised: the connected mailbox.
+    mailbox_email: str
+    direction: Direction
+    subject: str
+    start_time: datetime | None
+    created_at: datetime | None
+    updated_at: datetime | None
+    owner: Binding | None
+    responsible_id: int
+    completed: bool
+    from_: frozenset[str] = frozenset()
+    reply_to: frozenset[str] = frozenset()
+    to: frozenset[str] = frozenset()
+    cc: frozenset[str] = frozenset()
+    originator_id: str = ""
+    origin_id: str = ""
+    #: SETTINGS.MESSAGE_HEADERS['Message-Id'], canonical; only on letters that the CRM sent.
+    message_id: str = ""
+
+
+class State(StrEnum):
+    """Where a message stands on its way from seen to settled."""
+
+    #: Decided; its activity has not appeared in the portal yet.
+    WAITING = "waiting"
+    #: Its activity is known; the correction is not confirmed yet.
+    PAIRED = "paired"
+    #: A person decides.
+    REVIEW = "review"
+    SETTLED = "settled"
+    #: No activity appeared within binding.wait.
+    MISSING = "missing"
+    #: The portal refuses the correction for good; a person must look.
+    FAILED = "failed"
+    #: The IMAP server could not hand it over.
+    UNREADABLE = "unreadable"
+
+
+class Result(StrEnum):
+    """How a settled message ended."""
+
+    MOVED = "moved"
+    ALREADY_RIGHT = "already_right"
+    #: Decided to leave it as Bitrix24 made it.
+    LEFT = "left"
+    IGNORED = "ignored"
+    #: Somebody re-bound the activity by hand: his choice stays.
+    PERSON = "person"
+    #: mode = "observe": what would have been done is on record.
+    OBSERVED = "observed"
+    #: The same mail, moved to another folder or met again under another UID.
+    SAME_MAIL = "same_mail"
+
+
+def sorted_ids(numbers: Iterable[int]) -> tuple[int, ...]:
+    """Distinct numbers, ascending."""
+    return tuple(sorted(set(numbers)))
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedMessage:
+    """One message as the IMAP server handed it over."""
+
+    uid: int
+    #: The asked header fields as raw bytes; None when the server could not read the message.
+    header: bytes | None
+    #: Aware; None when the server gave none.
+    internal_date: datetime | None
+    size: int
+    flags: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def seen(self) -> bool:
+        return "\\Seen" in self.flags

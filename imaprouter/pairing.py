@@ -1,0 +1,167 @@
+"""Which activity did Bitrix24 make of which message? Pure: values in, pairs out.
+
+Over REST an incoming activity carries no Message-ID. What both sides can see is a fingerprint (mail-internals
+3.6): the connected mailbox, the direction, START_TIME = the Date header to the second, the decoded subject and
+the addresses of From. Reply-To, To and Cc break ties. Where several messages and several activities are left
+alike, they are paired only if it makes no difference: all messages have the same decision.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from imaprouter.model import Activity, Address, Direction, Envelope, Target
+
+# The portal may cut longer subjects (mail-internals 3.2).
+COMPARED_SUBJECT = 250
+# PHP and Python may round an odd Date header differently (mail-internals 10.6).
+_A_SECOND = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A message that waits for its activity."""
+
+    id: int
+    #: The addresses by which the portal may call the mailbox, normalised.
+    mailbox_emails: frozenset[str]
+    direction: Direction
+    envelope: Envelope
+    internal_date: datetime
+    #: What would be done: messages that agree in it are interchangeable.
+    target: Target | None
+    review: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    #: (message id, activity id), each at most once.
+    pairs: tuple[tuple[int, int], ...] = ()
+    #: Message id to the activities that fit it and other messages equally.
+    ambiguous: tuple[tuple[int, tuple[int, ...]], ...] = ()
+
+
+def subject_key(subject: str) -> str:
+    """The subject as it is compared on both sides: NFC, runs of white space as one blank, 250 characters."""
+    return " ".join(unicodedata.normalize("NFC", subject).split())[:COMPARED_SUBJECT].strip()
+
+
+def fits(message: Waiting, activity: Activity) -> bool:
+    """Whether `activity` can be the one that Bitrix24 made of `message`."""
+    envelope = message.envelope
+    if activity.direction is not message.direction:
+        return False
+    if activity.mailbox_email and activity.mailbox_email not in message.mailbox_emails:
+        return False
+    if not _same_start(message, activity):
+        return False
+    subject = subject_key(envelope.subject)
+    # An empty subject becomes the portal's localised default text.
+    if subject and subject != subject_key(activity.subject):
+        return False
+    writers = {address.email for address in envelope.from_}
+    return not writers or not activity.from_ or bool(writers & activity.from_)
+
+
+def pair(messages: Sequence[Waiting], activities: Sequence[Activity]) -> Pairing:
+    """Pair waiting messages with unpaired activities.
+
+    One activity goes to one message. What cannot be told apart and would be treated differently is left
+    for more evidence and named as ambiguous.
+    """
+    pairs: list[tuple[int, int]] = []
+    ambiguous: list[tuple[int, tuple[int, ...]]] = []
+    for group_messages, group_activities in _groups(messages, activities):
+        found = _pair_group(group_messages, group_activities)
+        if found is None:
+            numbers = tuple(sorted(activity.id for activity in group_activities))
+            ambiguous.extend((message.id, numbers) for message in group_messages)
+        else:
+            pairs.extend(found)
+    return Pairing(tuple(sorted(pairs)), tuple(sorted(ambiguous)))
+
+
+def _same_start(message: Waiting, activity: Activity) -> bool:
+    """START_TIME is the Date header, or INTERNALDATE when the portal could not read the Date."""
+    if activity.start_time is None:
+        return False
+    instants = [message.internal_date]
+    if message.envelope.date:
+        instants.append(message.envelope.date)
+    return any(abs(activity.start_time - instant) <= _A_SECOND for instant in instants)
+
+
+def _groups(
+    messages: Sequence[Waiting], activities: Sequence[Activity]
+) -> Iterator[tuple[list[Waiting], list[Activity]]]:
+    """Groups of messages and activities that fit each other and nobody else."""
+    by_second: dict[int, list[Waiting]] = defaultdict(list)
+    for message in messages:
+        for instant in filter(None, {message.internal_date, message.envelope.date}):
+            by_second[int(instant.timestamp())].append(message)
+    candidates: dict[int, list[Waiting]] = {}
+    for activity in activities:
+        if activity.start_time is None:
+            continue
+        second = int(activity.start_time.timestamp())
+        near = {m.id: m for offset in (-1, 0, 1) for m in by_second[second + offset]}
+        fitting = [message for message in near.values() if fits(message, activity)]
+        if fitting:
+            best = max(_agreement(message, activity) for message in fitting)
+            candidates[activity.id] = [m for m in fitting if _agreement(m, activity) == best]
+    yield from _connected(candidates, {activity.id: activity for activity in activities})
+
+
+def _agreement(message: Waiting, activity: Activity) -> int:
+    """How many of the fields that only break ties are equal."""
+    envelope = message.envelope
+    return sum(
+        (
+            envelope.date == activity.start_time,
+            _emails(envelope.to) == activity.to,
+            _emails(envelope.cc) == activity.cc,
+            _emails(envelope.reply_to) == activity.reply_to,
+        )
+    )
+
+
+def _emails(addresses: Iterable[Address]) -> frozenset[str]:
+    return frozenset(address.email for address in addresses)
+
+
+def _connected(
+    candidates: dict[int, list[Waiting]], activities: dict[int, Activity]
+) -> Iterator[tuple[list[Waiting], list[Activity]]]:
+    activities_of: dict[int, list[int]] = defaultdict(list)
+    for activity_id, messages in candidates.items():
+        for message in messages:
+            activities_of[message.id].append(activity_id)
+    left = set(candidates)
+    for first in sorted(candidates):
+        if first not in left:
+            continue
+        group: set[int] = set()
+        members: dict[int, Waiting] = {}
+        todo = [first]
+        while todo:
+            activity_id = todo.pop()
+            if activity_id in group:
+                continue
+            group.add(activity_id)
+            for message in candidates[activity_id]:
+                members[message.id] = message
+                todo.extend(activities_of[message.id])
+        left -= group
+        yield list(members.values()), [activities[number] for number in sorted(group)]
+
+
+def _pair_group(messages: list[Waiting], activities: list[Activity]) -> list[tuple[int, int]] | None:
+    """Pairs in the order of arrival, or None when it makes a difference which message gets which activity."""
+    if len({(message.target, message.review) for message in messages}) > 1:
+        return None
+    arrived = sorted(messages, key=lambda message: (message.internal_date, message.id))
+    return [(m.id, a.id) for m, a in zip(arrived, activities, strict=False)]

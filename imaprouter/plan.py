@@ -1,0 +1,110 @@
+"""From the bindings that are there to those that should be: the steps, as values. Pure.
+
+Deal to deal is one `Move` (atomic, and it leaves the trace that users know); across types the new binding is
+added before the old one is deleted, so an activity that had a deal is never without one on the way to
+another deal, and never without any binding (rest.md 2.7). Bindings of other kinds are not touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import assert_never
+
+from imaprouter.model import Binding, EntityType, Target
+
+_DEAL = EntityType.DEAL.type_id
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Replace one binding by another of the same type, in one call."""
+
+    source: Binding
+    target: Binding
+
+    def __str__(self) -> str:
+        return f"move from {self.source} to {self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    binding: Binding
+
+    def __str__(self) -> str:
+        return f"bind to {self.binding}"
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    binding: Binding
+
+    def __str__(self) -> str:
+        return f"unbind from {self.binding}"
+
+
+Step = Move | Add | Delete
+
+
+def steps(
+    target: Target, bindings: Iterable[Binding], unwanted_leads: frozenset[int] = frozenset()
+) -> list[Step]:
+    """The steps that bring `bindings` to `target`; [] when they are right already.
+
+    Every deal but the target is unwanted; a lead is when its id is in `unwanted_leads`. Contacts, companies
+    and smart processes stay.
+    """
+    present = list(bindings)
+    wanted = target.binding
+    unwanted = [
+        binding
+        for binding in present
+        if binding != wanted
+        and (binding.is_deal or (binding.is_lead and binding.entity_id in unwanted_leads))
+    ]
+    result: list[Step] = []
+    if wanted not in present:
+        movable = next((b for b in unwanted if b.type_id == wanted.type_id == _DEAL), None)
+        if movable:
+            result.append(Move(movable, wanted))
+            unwanted.remove(movable)
+        else:
+            result.append(Add(wanted))
+    result.extend(Delete(binding) for binding in unwanted)
+    return result
+
+
+def after(step: Step, bindings: Iterable[Binding]) -> tuple[Binding, ...]:
+    """The bindings that `step` leaves behind, in the portal's order: a new one comes last (rest.md 2.7)."""
+    present = tuple(bindings)
+    match step:
+        case Move(source, target):
+            return (*(binding for binding in present if binding != source), target)
+        case Add(binding):
+            return (*present, binding)
+        case Delete(binding):
+            return tuple(kept for kept in present if kept != binding)
+        case _:
+            assert_never(step)
+
+
+def own_states(
+    target: Target, first: Iterable[Binding], unwanted_leads: frozenset[int] = frozenset()
+) -> list[frozenset[Binding]]:
+    """Every set of bindings that our own steps pass through, from those seen first to the last."""
+    bindings = tuple(first)
+    states = [frozenset(bindings)]
+    for step in steps(target, bindings, unwanted_leads):
+        bindings = after(step, bindings)
+        states.append(frozenset(bindings))
+    return states
+
+
+def touched_by_others(
+    target: Target,
+    first: Iterable[Binding],
+    now: Iterable[Binding],
+    unwanted_leads: frozenset[int] = frozenset(),
+) -> bool:
+    """Whether somebody else changed the bindings since they were seen first: his choice is never undone."""
+    return frozenset(now) not in own_states(target, first, unwanted_leads)

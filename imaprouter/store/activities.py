@@ -1,0 +1,177 @@
+"""The journal's activities: which message each belongs to, how far its correction has come, what was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from imaprouter.model import Activity, Binding
+from imaprouter.store.database import to_moment, to_text
+from imaprouter.store.rows import Tables, dump, load
+
+
+@dataclass(frozen=True, slots=True)
+class PairedActivity:
+    """An activity that belongs to a message, and how far its correction has come."""
+
+    activity: Activity
+    message_id: int
+    first_seen_at: datetime
+    first_bindings: tuple[Binding, ...] | None
+    unwanted_leads: frozenset[int]
+    last_bindings: tuple[Binding, ...] | None
+    stamped: bool
+    steps_done: tuple[str, ...]
+    attempts: int
+    next_attempt_at: datetime | None
+    settled_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    at: datetime
+    activity_id: int
+    step: str
+    outcome: str
+
+
+_ACTIVITY_COLUMNS = (
+    "activity, message_id, first_seen_at, first_bindings, unwanted_leads, last_bindings, stamped, "
+    "steps_done, attempts, next_attempt_at, settled_at"
+)
+
+
+class Activities(Tables):
+    def add(self, activities: Iterable[Activity], now: datetime) -> int:
+        """Remember activities that the portal showed; returns how many were new."""
+        before = self._db.conn.total_changes
+        self._db.conn.executemany(
+            "INSERT OR IGNORE INTO activities (id, activity, first_seen_at) VALUES (?, ?, ?)",
+            ((activity.id, dump(activity), to_text(now)) for activity in activities),
+        )
+        return self._db.conn.total_changes - before
+
+    def unpaired(self) -> list[Activity]:
+        rows = self._rows("SELECT activity FROM activities WHERE message_id IS NULL ORDER BY id")
+        return [load(row[0], Activity) for row in rows]
+
+    def drop_unpaired(self, seen_before: datetime) -> None:
+        """Forget activities for which no message came."""
+        self._db.execute(
+            "DELETE FROM activities WHERE message_id IS NULL AND first_seen_at < ?", (to_text(seen_before),)
+        )
+
+    def record_pair(
+        self, message_id: int, activity_id: int, *, waits_for_person: bool, now: datetime
+    ) -> None:
+        """Write a pair down before anything is done for it. Call it inside `transaction()`."""
+        self._db.execute(
+            "UPDATE activities SET message_id = ?, next_attempt_at = ? WHERE id = ?",
+            (message_id, None if waits_for_person else to_text(now), activity_id),
+        )
+
+    def due(self, now: datetime, limit: int) -> list[PairedActivity]:
+        """Paired activities whose next attempt is due, longest waiting first."""
+        return self._activities(
+            "next_attempt_at <= ? AND message_id IS NOT NULL ORDER BY next_attempt_at, id LIMIT ?",
+            (to_text(now), limit),
+        )
+
+    def of_message(self, message_id: int) -> list[PairedActivity]:
+        return self._activities("message_id = ? ORDER BY id", (message_id,))
+
+    def next_attempt(self) -> datetime | None:
+        row = self._row("SELECT min(next_attempt_at) FROM activities WHERE next_attempt_at IS NOT NULL", ())
+        return to_moment(row[0]) if row else None
+
+    def schedule(self, activity_ids: Iterable[int], at: datetime) -> None:
+        """Count an attempt and set the time of the one after it, before this one touches the world."""
+        self._db.conn.executemany(
+            "UPDATE activities SET attempts = attempts + 1, next_attempt_at = ? WHERE id = ?",
+            ((to_text(at), number) for number in activity_ids),
+        )
+
+    def note_first_bindings(
+        self, activity_id: int, bindings: Sequence[Binding], unwanted_leads: frozenset[int]
+    ) -> None:
+        """What the portal had bound before we changed anything: written once, never overwritten."""
+        self._db.execute(
+            "UPDATE activities SET first_bindings = ?, unwanted_leads = ?"
+            " WHERE id = ? AND first_bindings IS NULL",
+            (dump(tuple(bindings)), dump(sorted(unwanted_leads)), activity_id),
+        )
+
+    def note_stamped(self, activity_id: int) -> None:
+        self._db.execute("UPDATE activities SET stamped = 1 WHERE id = ?", (activity_id,))
+
+    def note_progress(self, activity_id: int, steps: Sequence[str]) -> None:
+        """Steps that the portal confirmed, added to those before."""
+        done = self._activities("id = ?", (activity_id,))[0].steps_done
+        self._db.execute(
+            "UPDATE activities SET steps_done = ? WHERE id = ?", (dump((*done, *steps)), activity_id)
+        )
+
+    def settle(self, activity_id: int, bindings: Sequence[Binding] | None, now: datetime) -> None:
+        """Nothing is left to do for this activity."""
+        self._db.execute(
+            "UPDATE activities SET next_attempt_at = NULL, settled_at = ?, last_bindings = ? WHERE id = ?",
+            (to_text(now), None if bindings is None else dump(tuple(bindings)), activity_id),
+        )
+
+    def _activities(self, where: str, values: Sequence[Any]) -> list[PairedActivity]:
+        query = f"SELECT {_ACTIVITY_COLUMNS} FROM activities WHERE {where}"
+        return [_paired(row) for row in self._rows(query, values)]
+
+
+class Traces(Tables):
+    """Notifications, at most one per message and person, and every call that may have changed the portal."""
+
+    def claim_notice(self, message_id: int, user_id: int, now: datetime) -> bool:
+        """Claim the one notification of this person about this message; False when it was claimed before."""
+        cursor = self._db.execute(
+            "INSERT OR IGNORE INTO notices (message_id, user_id, state, at) VALUES (?, ?, 'sending', ?)",
+            (message_id, user_id, to_text(now)),
+        )
+        return cursor.rowcount == 1
+
+    def finish_notice(
+        self, message_id: int, user_id: int, state: Literal["sent", "refused", "unknown"]
+    ) -> None:
+        self._db.execute(
+            "UPDATE notices SET state = ? WHERE message_id = ? AND user_id = ?", (state, message_id, user_id)
+        )
+
+    def notices(self, message_id: int) -> dict[int, str]:
+        """User id to the state of his notification."""
+        return dict(self._rows("SELECT user_id, state FROM notices WHERE message_id = ?", (message_id,)))
+
+    def note_write(self, message_id: int, activity_id: int, step: str, outcome: str, now: datetime) -> None:
+        self._db.execute(
+            "INSERT INTO writes (at, message_id, activity_id, step, outcome) VALUES (?, ?, ?, ?, ?)",
+            (to_text(now), message_id, activity_id, step, outcome),
+        )
+
+    def writes(self, message_id: int) -> list[Write]:
+        rows = self._rows(
+            "SELECT at, activity_id, step, outcome FROM writes WHERE message_id = ? ORDER BY id",
+            (message_id,),
+        )
+        return [Write(datetime.fromisoformat(row[0]), *row[1:]) for row in rows]
+
+
+def _paired(row: Any) -> PairedActivity:
+    return PairedActivity(
+        activity=load(row[0], Activity),
+        message_id=row[1],
+        first_seen_at=datetime.fromisoformat(row[2]),
+        first_bindings=load(row[3], tuple[Binding, ...]) if row[3] is not None else None,
+        unwanted_leads=load(row[4], frozenset[int]),
+        last_bindings=load(row[5], tuple[Binding, ...]) if row[5] is not None else None,
+        stamped=bool(row[6]),
+        steps_done=load(row[7], tuple[str, ...]),
+        attempts=row[8],
+        next_attempt_at=to_moment(row[9]),
+        settled_at=to_moment(row[10]),
+    )

@@ -1,0 +1,141 @@
+"""Opening an SQLite file the one right way: WAL, busy timeout, migrations under a lock, versions, errors.
+
+Contains no business logic and no table of ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from sqlite_utils import Database, Migrations
+
+from imaprouter.errors import StoreError, StoreTooNew
+
+# "IRtr": a foreign database is refused instead of being migrated.
+APPLICATION_ID = 0x49527472
+BUSY_SECONDS = 30
+
+
+def open_database(
+    path: Path | Literal[":memory:"], migrations: Migrations, *, synchronous: Literal["FULL", "NORMAL"]
+) -> Database:
+    """Open and migrate the file at `path`, creating it with mode 0600.
+
+    Raises StoreError for a foreign, unreadable or damaged file and StoreTooNew for one of a later version.
+    One connection belongs to one thread.
+    """
+    with translated(path):
+        if isinstance(path, Path):
+            _create_private(path)
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
+        try:
+            database = Database(connection)
+            _check_owner(database, path)
+            database.enable_wal()
+            database.execute(f"PRAGMA synchronous = {synchronous}")
+            database.execute("PRAGMA foreign_keys = ON")
+            _migrate(database, migrations, path)
+        except BaseException:
+            connection.close()
+            raise
+    return database
+
+
+@contextlib.contextmanager
+def transaction(database: Database) -> Iterator[None]:
+    """One write transaction that is sure of its reads.
+
+    IMMEDIATE takes the write lock at once: a deferred one that reads first and writes later fails with
+    'locked' as soon as another connection has written in between, whatever the busy timeout.
+    """
+    with translated(database_path(database)):
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            database.rollback()
+            raise
+        database.commit()
+
+
+@contextlib.contextmanager
+def translated(path: Path | str) -> Iterator[None]:
+    """Turn SQLite's errors into StoreError, once, at the edge."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        advice = {
+            "database disk image is malformed": "restore it from a backup; a damaged index may be deleted",
+            "file is not a database": "another program wrote this file: choose another store.path",
+            "database or disk is full": "make room on the disk; nothing that was confirmed is lost",
+        }.get(str(error), "")
+        raise StoreError(f"{path}: {error}", advice=advice) from error
+    except OSError as error:
+        raise StoreError(
+            f"{path}: {error.strerror or error}", advice="check the folder and its rights"
+        ) from error
+
+
+def database_path(database: Database) -> str:
+    """The file behind a connection, '' for one in memory."""
+    return str(database.conn.execute("PRAGMA database_list").fetchone()[2])
+
+
+def to_text(moment: datetime | None) -> str | None:
+    """An aware datetime as ISO 8601 text in UTC, which sorts as time does."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds") if moment else None
+
+
+def to_moment(text: str | None) -> datetime | None:
+    """The reverse of `to_text`."""
+    return datetime.fromisoformat(text) if text else None
+
+
+def _create_private(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+def _check_owner(database: Database, path: Path | str) -> None:
+    found = database.conn.execute("PRAGMA application_id").fetchone()[0]
+    tables = database.conn.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if found == APPLICATION_ID:
+        return
+    if found or tables:
+        raise StoreError(
+            f"{path} is a database of another program", advice="choose another file as store.path"
+        )
+
+
+def _migrate(database: Database, migrations: Migrations, path: Path | str) -> None:
+    _refuse_newer(database, migrations, path)
+    if not migrations.pending(database):
+        return
+    # Under the write lock, because several processes may open a new file at once.
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        migrations.apply(database)
+        database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    except BaseException:
+        database.rollback()
+        raise
+    database.commit()
+
+
+def _refuse_newer(database: Database, migrations: Migrations, path: Path | str) -> None:
+    """`pending` of an empty database is every migration that this version knows."""
+    empty = Database(memory=True)
+    known = {migration.name for migration in migrations.pending(empty)}
+    empty.close()
+    newer = [found.name for found in migrations.applied(database) if found.name not in known]
+    if newer:
+        raise StoreTooNew(
+            f"{path} was written by a later version ({', '.join(newer)})", advice="update imaprouter"
+        )

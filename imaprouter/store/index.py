@@ -1,0 +1,359 @@
+"""The deal index: what the CRM held at the last refresh. Answers the questions of `model.DealIndex`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from imaprouter.model import (
+    Activity,
+    Binding,
+    Client,
+    Company,
+    Contact,
+    Deal,
+    EntityType,
+    KnownMessage,
+    Lead,
+    Target,
+    User,
+)
+from imaprouter.store.database import open_database, to_moment, to_text, transaction
+from imaprouter.store.index_schema import migrations
+from imaprouter.store.rows import Facts, Tables, marks
+
+Kind = Literal["deals", "contacts", "companies", "leads", "users"]
+KINDS: tuple[Kind, ...] = ("deals", "contacts", "companies", "leads", "users")
+
+_Row = TypeVar("_Row")
+
+_DEAL_COLUMNS = (
+    "id, title, category_id, stage_id, semantic, recurring, responsible_id, company_id, lead_id, "
+    "created_at, modified_at, last_activity_at"
+)
+
+
+def index_path(journal: Path) -> Path:
+    """The index file that lies beside a journal: imaprouter.db has imaprouter-index.db."""
+    return journal.with_name(f"{journal.stem}-index.db")
+
+
+class Index(Tables):
+    """One connection to the index; belongs to one thread."""
+
+    def __init__(self, path: Path | Literal[":memory:"]) -> None:
+        # A refresh can make it again, so a power cut may cost the last transaction: NORMAL.
+        super().__init__(open_database(path, migrations, synchronous="NORMAL"))
+        self.facts = Facts(self._db)
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """All puts inside become visible together, or not at all."""
+        with transaction(self._db):
+            yield
+
+    # ── questions ────────────────────────────────────────────────────────────────────────────────────────
+
+    def deal(self, deal_id: int) -> Deal | None:
+        found = self._deals("id = ?", (deal_id,))
+        return found[0] if found else None
+
+    def deals_of(self, contact_ids: Sequence[int], company_ids: Sequence[int]) -> tuple[Deal, ...]:
+        contacts, companies = marks(contact_ids), marks(company_ids)
+        return self._deals(
+            f"id IN (SELECT deal_id FROM deal_contacts WHERE contact_id IN ({contacts})"
+            f" UNION SELECT id FROM deals WHERE company_id IN ({companies}))",
+            (*contact_ids, *company_ids),
+        )
+
+    def client(self, email: str) -> Client:
+        found: dict[str, list[int]] = {"contact": [], "company": [], "lead": []}
+        for kind, entity_id in self._rows(
+            "SELECT kind, entity_id FROM emails WHERE email = ? ORDER BY kind, entity_id", (email,)
+        ):
+            found[kind].append(entity_id)
+        return Client(
+            email,
+            contacts=tuple(filter(None, map(self.contact, found["contact"]))),
+            companies=tuple(filter(None, map(self.company, found["company"]))),
+            leads=tuple(filter(None, map(self.lead, found["lead"]))),
+        )
+
+    def contact(self, contact_id: int) -> Contact | None:
+        row = self._row("SELECT id, name, responsible_id FROM contacts WHERE id = ?", (contact_id,))
+        if row is None:
+            return None
+        companies = self._rows(
+            "SELECT company_id FROM contact_companies WHERE contact_id = ? ORDER BY position", (contact_id,)
+        )
+        return Contact(
+            id=row[0],
+            name=row[1],
+            responsible_id=row[2],
+            company_ids=tuple(number for (number,) in companies),
+            emails=self._emails("contact", contact_id),
+        )
+
+    def company(self, company_id: int) -> Company | None:
+        row = self._row("SELECT id, title, responsible_id FROM companies WHERE id = ?", (company_id,))
+        if row is None:
+            return None
+        return Company(
+            id=row[0], title=row[1], responsible_id=row[2], emails=self._emails("company", company_id)
+        )
+
+    def lead(self, lead_id: int) -> Lead | None:
+        row = self._row(
+            "SELECT id, title, responsible_id, semantic, contact_id, company_id FROM leads WHERE id = ?",
+            (lead_id,),
+        )
+        if row is None:
+            return None
+        return Lead(
+            id=row[0],
+            title=row[1],
+            responsible_id=row[2],
+            semantic=row[3],
+            contact_id=row[4],
+            company_id=row[5],
+            emails=self._emails("lead", lead_id),
+        )
+
+    def user(self, user_id: int) -> User | None:
+        row = self._row("SELECT id, name, email, active FROM users WHERE id = ?", (user_id,))
+        return _user(row) if row else None
+
+    def user_by_email(self, email: str) -> User | None:
+        row = self._row(
+            "SELECT id, name, email, active FROM users WHERE email = ? AND active ORDER BY id LIMIT 1",
+            (email,),
+        )
+        return _user(row) if row and email else None
+
+    def known_message(self, message_id: str) -> KnownMessage | None:
+        row = self._row("SELECT type_id, entity_id FROM sent_letters WHERE message_id = ?", (message_id,))
+        kind = EntityType.from_type_id(row[0]) if row else None
+        return KnownMessage(message_id, Target(kind, row[1]), "portal") if row and kind else None
+
+    # ── everything, for export ───────────────────────────────────────────────────────────────────────────
+
+    def all_deals(self) -> Iterator[Deal]:
+        yield from self._each("deals", self.deal)
+
+    def all_contacts(self) -> Iterator[Contact]:
+        yield from self._each("contacts", self.contact)
+
+    def all_companies(self) -> Iterator[Company]:
+        yield from self._each("companies", self.company)
+
+    def all_leads(self) -> Iterator[Lead]:
+        yield from self._each("leads", self.lead)
+
+    def all_users(self) -> Iterator[User]:
+        yield from self._each("users", self.user)
+
+    def all_sent_letters(self) -> Iterator[tuple[str, int, Binding]]:
+        """(message id, activity id, owner) of every letter that Bitrix24 is known to have sent."""
+        query = "SELECT message_id, activity_id, type_id, entity_id FROM sent_letters ORDER BY activity_id"
+        for message_id, activity_id, type_id, entity_id in self._rows(query):
+            yield message_id, activity_id, Binding(type_id, entity_id)
+
+    # ── writing, inside `writing()` ──────────────────────────────────────────────────────────────────────
+
+    def put_deals(self, deals: Sequence[Deal], generation: int) -> None:
+        self._put(
+            "deals",
+            (
+                {
+                    "id": deal.id,
+                    "title": deal.title,
+                    "category_id": deal.category_id,
+                    "stage_id": deal.stage_id,
+                    "semantic": deal.semantic,
+                    "recurring": int(deal.recurring),
+                    "responsible_id": deal.responsible_id,
+                    "company_id": deal.company_id,
+                    "lead_id": deal.lead_id,
+                    "created_at": to_text(deal.created_at),
+                    "modified_at": to_text(deal.modified_at),
+                    "last_activity_at": to_text(deal.last_activity_at),
+                    "generation": generation,
+                }
+                for deal in deals
+            ),
+        )
+        self._link("deal_contacts", "deal_id", "contact_id", {deal.id: deal.contact_ids for deal in deals})
+
+    def put_contacts(self, contacts: Sequence[Contact], generation: int) -> None:
+        self._put(
+            "contacts",
+            (
+                {"id": c.id, "name": c.name, "responsible_id": c.responsible_id, "generation": generation}
+                for c in contacts
+            ),
+        )
+        links = {contact.id: contact.company_ids for contact in contacts}
+        self._link("contact_companies", "contact_id", "company_id", links)
+        self._put_emails("contact", {contact.id: contact.emails for contact in contacts})
+
+    def put_companies(self, companies: Sequence[Company], generation: int) -> None:
+        self._put(
+            "companies",
+            (
+                {"id": c.id, "title": c.title, "responsible_id": c.responsible_id, "generation": generation}
+                for c in companies
+            ),
+        )
+        self._put_emails("company", {company.id: company.emails for company in companies})
+
+    def put_leads(self, leads: Sequence[Lead], generation: int) -> None:
+        self._put(
+            "leads",
+            (
+                {
+                    "id": lead.id,
+                    "title": lead.title,
+                    "responsible_id": lead.responsible_id,
+                    "semantic": lead.semantic,
+                    "contact_id": lead.contact_id,
+                    "company_id": lead.company_id,
+                    "generation": generation,
+                }
+                for lead in leads
+            ),
+        )
+        self._put_emails("lead", {lead.id: lead.emails for lead in leads})
+
+    def put_users(self, users: Sequence[User], generation: int) -> None:
+        self._put(
+            "users",
+            (
+                {
+                    "id": user.id,
+                    "name": user.name,
+                    "email": user.email,
+                    "active": int(user.active),
+                    "generation": generation,
+                }
+                for user in users
+            ),
+        )
+
+    def put_sent_letters(self, activities: Iterable[Activity]) -> None:
+        """Remember the Message-IDs of letters that Bitrix24 sent; activities without one are passed over."""
+        self._db.table("sent_letters").upsert_all(
+            (
+                {
+                    "message_id": activity.message_id,
+                    "activity_id": activity.id,
+                    "type_id": activity.owner.type_id,
+                    "entity_id": activity.owner.entity_id,
+                }
+                for activity in activities
+                if activity.message_id and activity.owner
+            ),
+            pk="message_id",
+        )
+
+    def clear_sent_letters(self) -> None:
+        self._db.execute("DELETE FROM sent_letters")
+
+    def count_stale(self, kind: Kind, generation: int) -> int:
+        """Rows that the refresh `generation` has not seen."""
+        row = self._row(f"SELECT count(*) FROM {kind} WHERE generation < ?", (generation,))
+        return int(row[0]) if row else 0
+
+    def drop_stale(self, kind: Kind, generation: int) -> None:
+        """Delete the rows that the refresh `generation` has not seen, with what hangs on them."""
+        stale = f"SELECT id FROM {kind} WHERE generation < ?"
+        if kind == "deals":
+            self._db.execute(f"DELETE FROM deal_contacts WHERE deal_id IN ({stale})", (generation,))
+        if kind == "contacts":
+            self._db.execute(f"DELETE FROM contact_companies WHERE contact_id IN ({stale})", (generation,))
+        singular = {"contacts": "contact", "companies": "company", "leads": "lead"}.get(kind)
+        if singular:
+            self._db.execute(
+                f"DELETE FROM emails WHERE kind = ? AND entity_id IN ({stale})", (singular, generation)
+            )
+        self._db.execute(f"DELETE FROM {kind} WHERE generation < ?", (generation,))
+
+    # ── figures ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def counts(self) -> dict[str, int]:
+        """Rows per kind, with the e-mail addresses and the letters that Bitrix24 sent."""
+        tables = (*KINDS, "emails", "sent_letters")
+        return {table: int(self._rows(f"SELECT count(*) FROM {table}")[0][0]) for table in tables}
+
+    def moment(self, name: str) -> datetime | None:
+        """A fact that is a time."""
+        return to_moment(self.facts.get(name))
+
+    def generation(self) -> int:
+        return int(self.facts.get("generation") or 0)
+
+    # ── inside ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def _emails(self, kind: str, entity_id: int) -> tuple[str, ...]:
+        rows = self._rows("SELECT email FROM emails WHERE kind = ? AND entity_id = ?", (kind, entity_id))
+        return tuple(email for (email,) in rows)
+
+    def _deals(self, where: str, values: Sequence[Any]) -> tuple[Deal, ...]:
+        rows = self._rows(f"SELECT {_DEAL_COLUMNS} FROM deals WHERE {where} ORDER BY id", values)
+        return tuple(self._deal(row) for row in rows)
+
+    def _deal(self, row: Any) -> Deal:
+        contacts = self._rows(
+            "SELECT contact_id FROM deal_contacts WHERE deal_id = ? ORDER BY position", (row[0],)
+        )
+        return Deal(
+            id=row[0],
+            title=row[1],
+            category_id=row[2],
+            stage_id=row[3],
+            semantic=row[4],
+            recurring=bool(row[5]),
+            responsible_id=row[6],
+            company_id=row[7],
+            contact_ids=tuple(number for (number,) in contacts),
+            lead_id=row[8],
+            created_at=to_moment(row[9]),
+            modified_at=to_moment(row[10]),
+            last_activity_at=to_moment(row[11]),
+        )
+
+    def _each(self, kind: Kind, get: Callable[[int], _Row | None]) -> Iterator[_Row]:
+        for (entity_id,) in self._rows(f"SELECT id FROM {kind} ORDER BY id"):
+            found = get(entity_id)
+            if found is not None:
+                yield found
+
+    def _put(self, table: str, rows: Iterable[dict[str, Any]]) -> None:
+        self._db.table(table).upsert_all(rows, pk="id", batch_size=1000)
+
+    def _link(self, table: str, key: str, other: str, links: dict[int, tuple[int, ...]]) -> None:
+        connection = self._db.conn
+        connection.executemany(f"DELETE FROM {table} WHERE {key} = ?", ((number,) for number in links))
+        connection.executemany(
+            f"INSERT OR IGNORE INTO {table} ({key}, {other}, position) VALUES (?, ?, ?)",
+            ((n, linked, place) for n, linkeds in links.items() for place, linked in enumerate(linkeds)),
+        )
+
+    def _put_emails(self, kind: str, emails: dict[int, tuple[str, ...]]) -> None:
+        connection = self._db.conn
+        connection.executemany(
+            "DELETE FROM emails WHERE kind = ? AND entity_id = ?", ((kind, number) for number in emails)
+        )
+        connection.executemany(
+            "INSERT OR IGNORE INTO emails (email, kind, entity_id) VALUES (?, ?, ?)",
+            ((email, kind, number) for number, listed in emails.items() for email in listed if email),
+        )
+
+
+def _user(row: Any) -> User:
+    return User(id=row[0], name=row[1], email=row[2], active=bool(row[3]))

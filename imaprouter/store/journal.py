@@ -1,0 +1,38 @@
+"""The journal file: what happened and cannot be made again, as four groups of tables on one connection.
+
+One object is one connection and belongs to one thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from imaprouter.store.activities import Activities, Traces
+from imaprouter.store.database import open_database, transaction
+from imaprouter.store.folders import Folders
+from imaprouter.store.journal_schema import migrations
+from imaprouter.store.messages import Messages
+from imaprouter.store.rows import Facts
+
+
+class Journal:
+    def __init__(self, path: Path | Literal[":memory:"]) -> None:
+        # What was confirmed must survive a power cut: FULL.
+        self._db = open_database(path, migrations, synchronous="FULL")
+        self.folders = Folders(self._db)
+        self.messages = Messages(self._db)
+        self.activities = Activities(self._db)
+        self.traces = Traces(self._db)
+        self.facts = Facts(self._db)
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside is kept, or nothing."""
+        with transaction(self._db):
+            yield

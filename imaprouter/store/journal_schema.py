@@ -1,0 +1,114 @@
+"""The schema of the journal, as migrations. A change is a new function at the end, never an edit."""
+
+from __future__ import annotations
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("journal")
+
+
+@migrations()
+def first(db: Database) -> None:
+    for statement in _FIRST.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+
+
+_FIRST = """
+-- a watched folder; `epoch` grows whenever the server's UIDs lose their meaning
+CREATE TABLE folders (
+    id INTEGER PRIMARY KEY,
+    mailbox TEXT NOT NULL,
+    name TEXT NOT NULL,
+    uidvalidity INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    -- every UID up to here is on record
+    cursor INTEGER NOT NULL,
+    -- mail older than this is not ours to handle
+    watch_since TEXT,
+    UNIQUE (mailbox, name)
+);
+-- marks of the last messages: a server restored from a backup keeps UIDVALIDITY and reuses UIDs
+CREATE TABLE anchors (
+    folder_id INTEGER NOT NULL REFERENCES folders (id),
+    uid INTEGER NOT NULL,
+    mark TEXT NOT NULL,
+    PRIMARY KEY (folder_id, uid)
+) WITHOUT ROWID;
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY,
+    folder_id INTEGER NOT NULL REFERENCES folders (id),
+    epoch INTEGER NOT NULL,
+    uidvalidity INTEGER NOT NULL,
+    uid INTEGER NOT NULL,
+    mailbox TEXT NOT NULL,
+    message_id TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    direction TEXT NOT NULL,
+    internal_date TEXT NOT NULL,
+    internal_second INTEGER NOT NULL,
+    date_second INTEGER,
+    size INTEGER NOT NULL,
+    seen INTEGER NOT NULL,
+    envelope TEXT NOT NULL,
+    decision TEXT NOT NULL,
+    -- the decision's target when later letters may inherit it; a person's choice outranks it
+    target_type TEXT,
+    target_id INTEGER,
+    person_type TEXT,
+    person_id INTEGER,
+    -- 1 while the portal may know what the index did not
+    open_questions INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    result TEXT,
+    note TEXT NOT NULL DEFAULT '',
+    same_as INTEGER REFERENCES messages (id),
+    recorded_at TEXT NOT NULL,
+    settled_at TEXT,
+    UNIQUE (folder_id, epoch, uid)
+);
+CREATE INDEX messages_by_message_id ON messages (message_id) WHERE message_id <> '';
+CREATE INDEX messages_by_fingerprint ON messages (mailbox, fingerprint);
+CREATE INDEX messages_by_state ON messages (state, recorded_at);
+CREATE INDEX messages_unpaired_by_internal ON messages (internal_second) WHERE state IN ('waiting', 'review');
+CREATE INDEX messages_unpaired_by_date ON messages (date_second) WHERE state IN ('waiting', 'review');
+CREATE INDEX messages_with_questions ON messages (id) WHERE open_questions;
+-- e-mail activities that the portal showed; unpaired ones are kept while a message may still match
+CREATE TABLE activities (
+    id INTEGER PRIMARY KEY,
+    activity TEXT NOT NULL,
+    message_id INTEGER REFERENCES messages (id),
+    first_seen_at TEXT NOT NULL,
+    -- the bindings before anything was changed; NULL until they were read
+    first_bindings TEXT,
+    unwanted_leads TEXT NOT NULL DEFAULT '[]',
+    last_bindings TEXT,
+    steps_done TEXT NOT NULL DEFAULT '[]',
+    stamped INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at TEXT,
+    settled_at TEXT
+);
+CREATE INDEX activities_by_message ON activities (message_id) WHERE message_id IS NOT NULL;
+CREATE INDEX activities_unpaired ON activities (first_seen_at) WHERE message_id IS NULL;
+CREATE INDEX activities_due ON activities (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
+-- at most one notification per message and person; written before it is sent
+CREATE TABLE notices (
+    message_id INTEGER NOT NULL REFERENCES messages (id),
+    user_id INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (message_id, user_id)
+) WITHOUT ROWID;
+-- every call that changed, or may have changed, the portal
+CREATE TABLE writes (
+    id INTEGER PRIMARY KEY,
+    at TEXT NOT NULL,
+    message_id INTEGER NOT NULL REFERENCES messages (id),
+    activity_id INTEGER NOT NULL,
+    step TEXT NOT NULL,
+    outcome TEXT NOT NULL
+);
+CREATE INDEX writes_by_message ON writes (message_id);
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""

@@ -1,0 +1,286 @@
+"""The journal's messages: what arrived, what was decided and why, and where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from imaprouter.address import canonical_id
+from imaprouter.model import (
+    Decision,
+    Direction,
+    EntityType,
+    Envelope,
+    KnownMessage,
+    Nature,
+    Result,
+    State,
+    Target,
+)
+from imaprouter.store.database import to_moment, to_text
+from imaprouter.store.folders import Folder
+from imaprouter.store.rows import Tables, dump, load, marks
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message as it goes into the journal."""
+
+    uid: int
+    direction: Direction
+    envelope: Envelope
+    decision: Decision
+    internal_date: datetime
+    size: int
+    seen: bool
+    state: State
+    result: Result | None = None
+    note: str = ""
+    open_questions: bool = False
+    same_as: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """A message as the journal holds it."""
+
+    id: int
+    mailbox: str
+    folder: str
+    uidvalidity: int
+    uid: int
+    direction: Direction
+    envelope: Envelope
+    decision: Decision
+    internal_date: datetime
+    seen: bool
+    state: State
+    result: Result | None
+    note: str
+    same_as: int | None
+    person_target: Target | None
+    recorded_at: datetime
+    settled_at: datetime | None
+
+
+_MESSAGE_COLUMNS = (
+    "m.id, m.mailbox, f.name, m.uidvalidity, m.uid, m.direction, m.envelope, m.decision, m.internal_date, "
+    "m.seen, m.state, m.result, m.note, m.same_as, m.person_type, m.person_id, m.recorded_at, m.settled_at"
+)
+_UNPAIRED = (
+    "m.state IN ('waiting', 'review') AND NOT EXISTS (SELECT 1 FROM activities a WHERE a.message_id = m.id)"
+)
+
+
+class Messages(Tables):
+    def add(self, folder: Folder, message: NewMessage, now: datetime) -> int:
+        """Record a message with its decision; returns its journal id. Call it inside `transaction()`."""
+        values = {
+            "folder_id": folder.id,
+            "epoch": folder.epoch,
+            "uidvalidity": folder.uidvalidity,
+            "uid": message.uid,
+            "mailbox": folder.mailbox,
+            "direction": message.direction,
+            "same_as": message.same_as,
+            "recorded_at": to_text(now),
+            **_decided(message, now),
+        }
+        names = ", ".join(values)
+        places = ", ".join(f":{name}" for name in values)
+        cursor = self._db.execute(f"INSERT INTO messages ({names}) VALUES ({places})", values)
+        return int(cursor.lastrowid or 0)
+
+    def has_uid(self, folder: Folder, uid: int) -> bool:
+        query = "SELECT 1 FROM messages WHERE folder_id = ? AND epoch = ? AND uid = ?"
+        return self._row(query, (folder.id, folder.epoch, uid)) is not None
+
+    def same_mail(
+        self, mailbox: str, fingerprint: str, internal_date: datetime, size: int
+    ) -> StoredMessage | None:
+        """The message that this one is, met before under another folder, epoch or UID.
+
+        The portal goes by header, INTERNALDATE and size (mail-internals 1.4); so do we. A redelivered copy
+        differs in at least one and is a message of its own.
+        """
+        found = self._messages(
+            "m.mailbox = ? AND m.fingerprint = ? AND m.internal_date = ? AND m.size = ? AND m.same_as IS NULL"
+            " ORDER BY m.id LIMIT 1",
+            (mailbox, fingerprint, to_text(internal_date), size),
+        )
+        return found[0] if found else None
+
+    def move_to_epoch(self, message_id: int, folder: Folder, uid: int) -> None:
+        """The message has a new UID in this folder's current epoch. Call it inside `transaction()`."""
+        self._db.execute(
+            "UPDATE messages SET folder_id = ?, epoch = ?, uidvalidity = ?, uid = ? WHERE id = ?",
+            (folder.id, folder.epoch, folder.uidvalidity, uid, message_id),
+        )
+
+    def redecide(self, message_id: int, message: NewMessage, now: datetime) -> None:
+        """Replace the decision of a message that nothing was done for yet."""
+        values = _decided(message, now)
+        changes = ", ".join(f"{name} = :{name}" for name in values)
+        self._db.execute(
+            f"UPDATE messages SET {changes} WHERE id = :id AND state IN ('waiting', 'review', 'unreadable')",
+            {**values, "id": message_id},
+        )
+
+    def unreadable_uids(self, folder: Folder) -> dict[int, int]:
+        """UID to journal id of the messages that this folder's server could not hand over."""
+        query = "SELECT uid, id FROM messages WHERE folder_id = ? AND epoch = ? AND state = 'unreadable'"
+        return dict(self._rows(query, (folder.id, folder.epoch)))
+
+    def get(self, message_id: int) -> StoredMessage | None:
+        found = self._messages("m.id = ?", (message_id,))
+        return found[0] if found else None
+
+    def by_reference(self, reference: str) -> list[StoredMessage]:
+        """By journal id (digits only) or by Message-ID."""
+        if reference.isascii() and reference.isdigit():
+            return self._messages("m.id = ?", (int(reference),))
+        key = canonical_id(reference)
+        return self._messages("m.message_id = ? ORDER BY m.id", (key,)) if key else []
+
+    def in_states(self, *states: State, limit: int = -1) -> list[StoredMessage]:
+        """Messages in any of these states, oldest first."""
+        return self._messages(
+            f"m.state IN ({marks(states)}) ORDER BY m.recorded_at, m.id LIMIT ?", (*states, limit)
+        )
+
+    def open_questions(self, limit: int) -> list[StoredMessage]:
+        """Messages whose decision the portal may complete, oldest first."""
+        return self._messages("m.open_questions ORDER BY m.id LIMIT ?", (limit,))
+
+    def unpaired_near(self, seconds: Iterable[int]) -> list[StoredMessage]:
+        """Messages without an activity whose Date or INTERNALDATE is within a second of these (Unix time)."""
+        wanted = sorted({second + offset for second in seconds for offset in (-1, 0, 1)})
+        found: dict[int, StoredMessage] = {}
+        for start in range(0, len(wanted), 400):
+            chunk = wanted[start : start + 400]
+            question_marks = marks(chunk)
+            for column in ("date_second", "internal_second"):
+                for message in self._messages(
+                    f"{_UNPAIRED} AND m.{column} IN ({question_marks})",
+                    chunk,
+                ):
+                    found[message.id] = message
+        return [found[number] for number in sorted(found)]
+
+    def expired(self, before: datetime) -> list[StoredMessage]:
+        """Waiting messages that were recorded before `before` and still have no activity."""
+        return self._messages(
+            f"{_UNPAIRED} AND m.state = 'waiting' AND m.recorded_at < ? ORDER BY m.id",
+            (to_text(before),),
+        )
+
+    def earliest_unpaired(self) -> datetime | None:
+        """INTERNALDATE of the oldest message that waits for its activity."""
+        row = self._row(f"SELECT min(m.internal_date) FROM messages m WHERE {_UNPAIRED}")
+        return to_moment(row[0]) if row else None
+
+    def set_state(
+        self,
+        message_id: int,
+        state: State,
+        now: datetime,
+        *,
+        result: Result | None = None,
+        note: str = "",
+        person_target: Target | None = None,
+    ) -> None:
+        """Where the message stands now; a person's choice is remembered for the thread."""
+        self._db.execute(
+            "UPDATE messages SET state = ?, result = ?, note = ?, settled_at = ?,"
+            " person_type = coalesce(?, person_type), person_id = coalesce(?, person_id) WHERE id = ?",
+            (
+                state,
+                result,
+                note,
+                to_text(now) if state is State.SETTLED else None,
+                person_target.type if person_target else None,
+                person_target.id if person_target else None,
+                message_id,
+            ),
+        )
+
+    def known_message(self, message_id: str) -> KnownMessage | None:
+        """What earlier letters say of a canonical Message-ID; a person's choice before our decision.
+
+        Anybody can send a mail with somebody else's Message-ID (imap.md 4): an id under which different
+        mails have different targets proves nothing.
+        """
+        rows = self._rows(
+            "SELECT target_type, target_id, person_type, person_id FROM messages WHERE message_id = ?"
+            " AND (target_type IS NOT NULL OR person_type IS NOT NULL) ORDER BY id DESC",
+            (message_id,),
+        )
+        chosen = [Target(EntityType(row[2]), row[3]) for row in rows if row[2]]
+        if chosen:
+            return KnownMessage(message_id, chosen[0], "person")
+        targets = {Target(EntityType(row[0]), row[1]) for row in rows}
+        return KnownMessage(message_id, targets.pop(), "decision") if len(targets) == 1 else None
+
+    def count_by_state(self) -> dict[str, int]:
+        return dict(self._rows("SELECT state, count(*) FROM messages GROUP BY state"))
+
+    def _messages(self, where: str, values: Sequence[Any]) -> list[StoredMessage]:
+        query = (
+            f"SELECT {_MESSAGE_COLUMNS} FROM messages m JOIN folders f ON f.id = m.folder_id WHERE {where}"
+        )
+        return [_message(row) for row in self._rows(query, values)]
+
+
+def _decided(message: NewMessage, now: datetime) -> dict[str, object]:
+    """The columns that come of reading and deciding."""
+    envelope = message.envelope
+    target = _inheritable(message)
+    return {
+        "message_id": canonical_id(envelope.message_id),
+        "fingerprint": envelope.fingerprint,
+        "internal_date": to_text(message.internal_date),
+        "internal_second": int(message.internal_date.timestamp()),
+        "date_second": int(envelope.date.timestamp()) if envelope.date else None,
+        "size": message.size,
+        "seen": int(message.seen),
+        "envelope": dump(envelope),
+        "decision": dump(message.decision),
+        "target_type": target.type if target else None,
+        "target_id": target.id if target else None,
+        "open_questions": int(message.open_questions),
+        "state": message.state,
+        "result": message.result,
+        "note": message.note,
+        "settled_at": to_text(now) if message.state is State.SETTLED else None,
+    }
+
+
+def _inheritable(message: NewMessage) -> Target | None:
+    """A machine's letter and an open question never become evidence for later letters."""
+    decision = message.decision
+    machine = message.envelope.nature in (Nature.BOUNCE, Nature.AUTO_REPLY, Nature.SYSTEM)
+    return None if decision.review or machine or message.same_as else decision.target
+
+
+def _message(row: Any) -> StoredMessage:
+    return StoredMessage(
+        id=row[0],
+        mailbox=row[1],
+        folder=row[2],
+        uidvalidity=row[3],
+        uid=row[4],
+        direction=Direction(row[5]),
+        envelope=load(row[6], Envelope),
+        decision=load(row[7], Decision),
+        internal_date=datetime.fromisoformat(row[8]),
+        seen=bool(row[9]),
+        state=State(row[10]),
+        result=Result(row[11]) if row[11] else None,
+        note=row[12],
+        same_as=row[13],
+        person_target=Target(EntityType(row[14]), row[15]) if row[14] else None,
+        recorded_at=datetime.fromisoformat(row[16]),
+        settled_at=to_moment(row[17]),
+    )
