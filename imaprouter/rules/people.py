@@ -130,7 +130,7 @@ def _domains(emails: Iterable[str]) -> set[str]:
 
 @cache
 def _suffixes() -> PublicSuffixList:
-    return PublicSuffixList(idna=True)
+    return PublicSuffixList()
 
 
 def _organisation(domain: str) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from imaprouter.model import KnownMessage
-from imaprouter.store.index import Index
+from imaprouter.store.index import Index, index_path
+from imaprouter.store.journal import Journal
 from imaprouter.store.messages import Messages
 
 
@@ -18,3 +21,17 @@ class Knowledge(Index):
 
     def known_message(self, message_id: str) -> KnownMessage | None:
         return self._messages.known_message(message_id) or super().known_message(message_id)
+
+
+@contextlib.contextmanager
+def opened(journal_path: Path) -> Iterator[tuple[Journal, Knowledge]]:
+    """The journal and what the rules may know, for the thread that enters; closed when it leaves."""
+    journal = Journal(journal_path)
+    try:
+        knowledge = Knowledge(index_path(journal_path), journal.messages)
+        try:
+            yield journal, knowledge
+        finally:
+            knowledge.close()
+    finally:
+        journal.close()

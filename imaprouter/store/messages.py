@@ -49,12 +49,14 @@ class StoredMessage:
     id: int
     mailbox: str
     folder: str
+    epoch: int
     uidvalidity: int
     uid: int
     direction: Direction
     envelope: Envelope
     decision: Decision
     internal_date: datetime
+    size: int
     seen: bool
     state: State
     result: Result | None
@@ -66,8 +68,9 @@ class StoredMessage:
 
 
 _MESSAGE_COLUMNS = (
-    "m.id, m.mailbox, f.name, m.uidvalidity, m.uid, m.direction, m.envelope, m.decision, m.internal_date, "
-    "m.seen, m.state, m.result, m.note, m.same_as, m.person_type, m.person_id, m.recorded_at, m.settled_at"
+    "m.id, m.mailbox, f.name, m.epoch, m.uidvalidity, m.uid, m.direction, m.envelope, m.decision, "
+    "m.internal_date, m.size, m.seen, m.state, m.result, m.note, m.same_as, m.person_type, m.person_id, "
+    "m.recorded_at, m.settled_at"
 )
 _UNPAIRED = (
     "m.state IN ('waiting', 'review') AND NOT EXISTS (SELECT 1 FROM activities a WHERE a.message_id = m.id)"
@@ -223,6 +226,9 @@ class Messages(Tables):
         targets = {Target(EntityType(row[0]), row[1]) for row in rows}
         return KnownMessage(message_id, targets.pop(), "decision") if len(targets) == 1 else None
 
+    def count(self) -> int:
+        return int(self._rows("SELECT count(*) FROM messages")[0][0])
+
     def count_by_state(self) -> dict[str, int]:
         return dict(self._rows("SELECT state, count(*) FROM messages GROUP BY state"))
 
@@ -269,18 +275,20 @@ def _message(row: Any) -> StoredMessage:
         id=row[0],
         mailbox=row[1],
         folder=row[2],
-        uidvalidity=row[3],
-        uid=row[4],
-        direction=Direction(row[5]),
-        envelope=load(row[6], Envelope),
-        decision=load(row[7], Decision),
-        internal_date=datetime.fromisoformat(row[8]),
-        seen=bool(row[9]),
-        state=State(row[10]),
-        result=Result(row[11]) if row[11] else None,
-        note=row[12],
-        same_as=row[13],
-        person_target=Target(EntityType(row[14]), row[15]) if row[14] else None,
-        recorded_at=datetime.fromisoformat(row[16]),
-        settled_at=to_moment(row[17]),
+        epoch=row[3],
+        uidvalidity=row[4],
+        uid=row[5],
+        direction=Direction(row[6]),
+        envelope=load(row[7], Envelope),
+        decision=load(row[8], Decision),
+        internal_date=datetime.fromisoformat(row[9]),
+        size=row[10],
+        seen=bool(row[11]),
+        state=State(row[12]),
+        result=Result(row[13]) if row[13] else None,
+        note=row[14],
+        same_as=row[15],
+        person_target=Target(EntityType(row[16]), row[17]) if row[16] else None,
+        recorded_at=datetime.fromisoformat(row[18]),
+        settled_at=to_moment(row[19]),
     )

@@ -1,0 +1,113 @@
+"""A fetched message becomes a journal entry: its envelope, its decision, where it stands after that. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Literal
+
+from imaprouter.decide import decide
+from imaprouter.model import (
+    DealIndex,
+    Decision,
+    Direction,
+    Envelope,
+    FetchedMessage,
+    Finding,
+    Letter,
+    Outcome,
+    Result,
+    State,
+    Verdict,
+)
+from imaprouter.policy import RoutingPolicy
+from imaprouter.store.messages import NewMessage
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedFolder:
+    """What a watcher has to know of its folder; from the configuration."""
+
+    mailbox: str
+    name: str
+    kind: Literal["incoming", "sent"]
+    own_addresses: frozenset[str]
+    house_addresses: frozenset[str]
+    start: Literal["new", "all"] | date
+    policy: RoutingPolicy
+    #: Ask the portal when the index does not know a deal or a sender (cache.live_lookup).
+    live_lookup: bool
+
+    def __str__(self) -> str:
+        return f"{self.mailbox}/{self.name}"
+
+    def letter(self, envelope: Envelope) -> Letter:
+        return Letter(envelope, self.own_addresses, self.house_addresses, self._we_wrote(envelope))
+
+    def direction(self, envelope: Envelope) -> Direction:
+        """As Bitrix24 sees it: by the addresses alone, whatever the folder (mail-internals 1.3)."""
+        ours = any(address.email in self.own_addresses for address in envelope.writers)
+        return Direction.OUTGOING if ours else Direction.INCOMING
+
+    def _we_wrote(self, envelope: Envelope) -> bool:
+        return self.kind == "sent" or self.direction(envelope) is Direction.OUTGOING
+
+
+def decided(
+    watched: WatchedFolder,
+    index: DealIndex,
+    message: FetchedMessage,
+    envelope: Envelope,
+    arrived: datetime,
+) -> NewMessage:
+    """Decide, and say where the message stands after that."""
+    decision = decide(watched.letter(envelope), index, watched.policy)
+    direction = watched.direction(envelope)
+    return standing(
+        NewMessage(
+            uid=message.uid,
+            direction=direction,
+            envelope=envelope,
+            decision=decision,
+            internal_date=arrived,
+            size=message.size,
+            seen=message.seen,
+            state=State.WAITING,
+        ),
+        becomes_activity=watched.kind == "incoming" or direction is Direction.OUTGOING,
+        ask_portal=watched.live_lookup,
+    )
+
+
+def standing(new: NewMessage, *, becomes_activity: bool, ask_portal: bool) -> NewMessage:
+    """Where a message stands right after its decision."""
+    decision = new.decision
+    if decision.review:
+        return replace(new, state=State.REVIEW, open_questions=ask_portal and bool(decision.unknown))
+    if ask_portal and decision.unknown:
+        return replace(new, state=State.WAITING, open_questions=True)
+    if decision.outcome is Outcome.IGNORE:
+        return replace(new, state=State.SETTLED, result=Result.IGNORED, open_questions=False)
+    if decision.target is None:
+        return replace(new, state=State.SETTLED, result=Result.LEFT, open_questions=False)
+    if not becomes_activity:
+        # A copy in Sent whose From is another address of ours counts as a colleague's (mail-internals 1.8).
+        note = "Bitrix24 makes no activity of it: From is not the mailbox's address"
+        return replace(new, state=State.SETTLED, result=Result.LEFT, note=note, open_questions=False)
+    return replace(new, state=State.WAITING, open_questions=False)
+
+
+def unreadable(uid: int, now: datetime) -> NewMessage:
+    reason = "the server cannot hand over this message; it is asked again at every connection"
+    finding = Finding("fallback", Verdict.NO_MATCH, "unreadable", reason)
+    return NewMessage(
+        uid=uid,
+        direction=Direction.INCOMING,
+        envelope=Envelope(defects=("unreadable on the server",)),
+        decision=Decision(Outcome.LEAVE, "fallback", reason, "unreadable", (finding,)),
+        internal_date=now,
+        size=0,
+        seen=False,
+        state=State.UNREADABLE,
+        note=reason,
+    )
