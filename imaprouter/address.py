@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 import idna
@@ -22,10 +23,8 @@ def normalise(address: str) -> str:
         local = local[1:-1]
     domain = domain.rstrip(".").lower()
     if not domain.isascii():
-        try:
+        with contextlib.suppress(idna.IDNAError):
             domain = idna.encode(domain, uts46=True).decode("ascii")
-        except idna.IDNAError:
-            pass
     return f"{local.lower()}@{domain}"
 
 

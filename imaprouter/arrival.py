@@ -1,4 +1,4 @@
-"""A fetched message becomes a journal entry: its envelope, its decision, where it stands after that. No I/O."""
+"""A fetched message becomes a journal entry: its envelope, its decision, where it stands. No I/O."""
 
 from __future__ import annotations
 

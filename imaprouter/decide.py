@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from imaprouter.model import (
-    Decision,
     DealIndex,
+    Decision,
     EntityType,
     Finding,
     Letter,

@@ -24,7 +24,7 @@ class Nature(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One mailbox of an address header. `email` is normalised by `address.normalise`; `name` is for people."""
+    """One mailbox of an address header. `email` is normalised (`address.normalise`); `name` is for people."""
 
     email: str
     name: str = ""
@@ -32,7 +32,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What the header of one message says, decoded and made safe: no control, bidi or surrogate characters."""
+    """What the header of one message says, decoded and safe: no control, bidi or surrogate characters."""
 
     subject: str = ""
     from_: tuple[Address, ...] = ()
@@ -193,7 +193,7 @@ class Deal:
 
     @property
     def active(self) -> bool:
-        """As the portal counts open deals: in progress and no template of recurring ones (mail-internals 8)."""
+        """As the portal counts open deals: in progress, no template of recurring ones (mail-internals 8)."""
         return self.semantic == "P" and not self.recurring
 
 
@@ -264,7 +264,7 @@ class Letter:
     envelope: Envelope
     #: Addresses that deliver to this mailbox, normalised; empty when no mailbox is configured (replay).
     own_addresses: frozenset[str] = frozenset()
-    #: The addresses of all connected mailboxes: Bitrix24 takes their letters for an employee's (mail-internals 1.8).
+    #: The addresses of all connected mailboxes: Bitrix24 takes their letters for an employee's.
     house_addresses: frozenset[str] = frozenset()
     #: Written by us: From or Reply-To is an own address, or the message lies in a Sent folder.
     outgoing: bool = False

@@ -1,9 +1,10 @@
 """Which activity did Bitrix24 make of which message? Pure: values in, pairs out.
 
-Over REST an incoming activity carries no Message-ID. What both sides can see is a fingerprint (mail-internals
-3.6): the connected mailbox, the direction, START_TIME = the Date header to the second, the decoded subject and
-the addresses of From. Reply-To, To and Cc break ties. Where several messages and several activities are left
-alike, they are paired only if it makes no difference: all messages have the same decision.
+Over REST an incoming activity carries no Message-ID. What both sides can see is a fingerprint
+(mail-internals 3.6): the connected mailbox, the direction, START_TIME = the Date header to the second, the
+decoded subject and the addresses of From. Reply-To, To and Cc break ties. Where several messages and
+several activities are left alike, they are paired only if it makes no difference: all messages have the same
+decision.
 """
 
 from __future__ import annotations

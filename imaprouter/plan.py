@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import assert_never
 
 from imaprouter.model import Binding, EntityType, Target
@@ -108,3 +109,53 @@ def touched_by_others(
 ) -> bool:
     """Whether somebody else changed the bindings since they were seen first: his choice is never undone."""
     return frozenset(now) not in own_states(target, first, unwanted_leads)
+
+
+class Course(StrEnum):
+    """What an activity needs, given what was bound first and what is bound now."""
+
+    #: Nothing was wrong, so nothing is written.
+    ALREADY_RIGHT = "already_right"
+    CHANGE = "change"
+    #: Our change is confirmed; responsible and notification may be outstanding.
+    FINISH = "finish"
+    #: Somebody else changed the bindings: his choice stays.
+    PERSON = "person"
+
+
+def course(
+    target: Target,
+    first: Iterable[Binding],
+    now: Iterable[Binding],
+    unwanted_leads: frozenset[int] = frozenset(),
+    *,
+    attempted: bool,
+) -> Course:
+    """What to do next. `attempted`: we have sent, or may have sent, a change of this activity before."""
+    first, now = tuple(first), tuple(now)
+    if touched_by_others(target, first, now, unwanted_leads):
+        return Course.PERSON
+    if steps(target, now, unwanted_leads):
+        return Course.CHANGE
+    if not steps(target, first, unwanted_leads):
+        return Course.ALREADY_RIGHT
+    return Course.FINISH if attempted else Course.PERSON
+
+
+def portion(todo: list[Step]) -> list[Step]:
+    """The steps that may be sent together before reading back.
+
+    Nothing is taken away in the request that adds: should the addition fail, the deletion behind it in the
+    same batch would still be executed (rest.md 1.6).
+    """
+    return todo[:1] if todo and not isinstance(todo[0], Delete) else todo
+
+
+def chosen_by_person(bindings: Iterable[Binding]) -> Target | None:
+    """The one object that a person put the letter to: the only deal, else the only lead; None if unclear."""
+    present = tuple(bindings)
+    for kind in (EntityType.DEAL, EntityType.LEAD, EntityType.COMPANY, EntityType.CONTACT):
+        ids = [binding.entity_id for binding in present if binding.type_id == kind.type_id]
+        if ids:
+            return Target(kind, ids[0]) if len(ids) == 1 else None
+    return None

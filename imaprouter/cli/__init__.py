@@ -1,0 +1,50 @@
+"""The command line: thin, one file a group; the only place where the rooms are put together.
+
+Results go to standard output, everything else to standard error. Heavy imports happen inside commands, so that
+`--help` and completion stay quick.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from imaprouter.cli.app import App, ReportingGroup
+from imaprouter.cli.cache import cache
+from imaprouter.cli.demo import demo, sandbox
+from imaprouter.cli.messages import explain, queue
+from imaprouter.cli.replay import replay
+from imaprouter.cli.run import run
+
+
+@click.group(
+    cls=ReportingGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Configuration file; else $IMAPROUTER_CONFIG, ./imaprouter.toml, /etc/imaprouter/imaprouter.toml.",
+)
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Form of the log.")
+@click.option("-v", "--verbose", count=True, help="Log more; an error also shows where it came from.")
+@click.option("-q", "--quiet", is_flag=True, help="Log warnings and errors only.")
+@click.version_option(package_name="imaprouter", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(context: click.Context, config: Path | None, log_format: str, verbose: int, quiet: bool) -> None:
+    """Binds the e-mail activities that Bitrix24 makes to the deal they belong to, and says why.
+
+    \b
+    Try it without any configuration:
+        imaprouter demo
+    """
+    context.obj = App(config, log_format=log_format, verbosity=-1 if quiet else verbose)
+
+
+for command in (cache, demo, explain, queue, replay, run, sandbox):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """The console script."""
+    cli(prog_name="imaprouter")

@@ -1,4 +1,4 @@
-"""Who is who in a letter: the client's side, the employees, and how a sender stands to a deal. No rule itself."""
+"""Who is who in a letter: the client's side, the employees, how a sender stands to a deal. No rule itself."""
 
 from __future__ import annotations
 

@@ -22,8 +22,6 @@ class PairedActivity:
     first_bindings: tuple[Binding, ...] | None
     unwanted_leads: frozenset[int]
     last_bindings: tuple[Binding, ...] | None
-    stamped: bool
-    steps_done: tuple[str, ...]
     attempts: int
     next_attempt_at: datetime | None
     settled_at: datetime | None
@@ -38,8 +36,8 @@ class Write:
 
 
 _ACTIVITY_COLUMNS = (
-    "activity, message_id, first_seen_at, first_bindings, unwanted_leads, last_bindings, stamped, "
-    "steps_done, attempts, next_attempt_at, settled_at"
+    "activity, message_id, first_seen_at, first_bindings, unwanted_leads, last_bindings, attempts, "
+    "next_attempt_at, settled_at"
 )
 
 
@@ -53,8 +51,13 @@ class Activities(Tables):
         )
         return self._db.conn.total_changes - before
 
-    def unpaired(self) -> list[Activity]:
-        rows = self._rows("SELECT activity FROM activities WHERE message_id IS NULL ORDER BY id")
+    def unpaired(self, seen_before: datetime | None = None) -> list[Activity]:
+        """Activities that no message was found for, by id; only those first seen before `seen_before`."""
+        query = "SELECT activity FROM activities WHERE message_id IS NULL"
+        if seen_before:
+            rows = self._rows(f"{query} AND first_seen_at < ? ORDER BY id", (to_text(seen_before),))
+        else:
+            rows = self._rows(f"{query} ORDER BY id")
         return [load(row[0], Activity) for row in rows]
 
     def drop_unpaired(self, seen_before: datetime) -> None:
@@ -63,13 +66,11 @@ class Activities(Tables):
             "DELETE FROM activities WHERE message_id IS NULL AND first_seen_at < ?", (to_text(seen_before),)
         )
 
-    def record_pair(
-        self, message_id: int, activity_id: int, *, waits_for_person: bool, now: datetime
-    ) -> None:
-        """Write a pair down before anything is done for it. Call it inside `transaction()`."""
+    def assign(self, activity_id: int, message_id: int, *, due: datetime | None) -> None:
+        """The activity is this message's; `due` is the first attempt, None: a person decides."""
         self._db.execute(
             "UPDATE activities SET message_id = ?, next_attempt_at = ? WHERE id = ?",
-            (message_id, None if waits_for_person else to_text(now), activity_id),
+            (message_id, to_text(due), activity_id),
         )
 
     def due(self, now: datetime, limit: int) -> list[PairedActivity]:
@@ -86,11 +87,11 @@ class Activities(Tables):
         row = self._row("SELECT min(next_attempt_at) FROM activities WHERE next_attempt_at IS NOT NULL", ())
         return to_moment(row[0]) if row else None
 
-    def schedule(self, activity_ids: Iterable[int], at: datetime) -> None:
+    def schedule(self, activity_id: int, at: datetime) -> None:
         """Count an attempt and set the time of the one after it, before this one touches the world."""
-        self._db.conn.executemany(
+        self._db.execute(
             "UPDATE activities SET attempts = attempts + 1, next_attempt_at = ? WHERE id = ?",
-            ((to_text(at), number) for number in activity_ids),
+            (to_text(at), activity_id),
         )
 
     def note_first_bindings(
@@ -101,16 +102,6 @@ class Activities(Tables):
             "UPDATE activities SET first_bindings = ?, unwanted_leads = ?"
             " WHERE id = ? AND first_bindings IS NULL",
             (dump(tuple(bindings)), dump(sorted(unwanted_leads)), activity_id),
-        )
-
-    def note_stamped(self, activity_id: int) -> None:
-        self._db.execute("UPDATE activities SET stamped = 1 WHERE id = ?", (activity_id,))
-
-    def note_progress(self, activity_id: int, steps: Sequence[str]) -> None:
-        """Steps that the portal confirmed, added to those before."""
-        done = self._activities("id = ?", (activity_id,))[0].steps_done
-        self._db.execute(
-            "UPDATE activities SET steps_done = ? WHERE id = ?", (dump((*done, *steps)), activity_id)
         )
 
     def settle(self, activity_id: int, bindings: Sequence[Binding] | None, now: datetime) -> None:
@@ -147,11 +138,24 @@ class Traces(Tables):
         """User id to the state of his notification."""
         return dict(self._rows("SELECT user_id, state FROM notices WHERE message_id = ?", (message_id,)))
 
-    def note_write(self, message_id: int, activity_id: int, step: str, outcome: str, now: datetime) -> None:
-        self._db.execute(
-            "INSERT INTO writes (at, message_id, activity_id, step, outcome) VALUES (?, ?, ?, ?, ?)",
-            (to_text(now), message_id, activity_id, step, outcome),
+    def release_notice(self, message_id: int, user_id: int) -> None:
+        """Give a claim back: it is certain that nothing was sent."""
+        self._db.execute("DELETE FROM notices WHERE message_id = ? AND user_id = ?", (message_id, user_id))
+
+    def begin_write(self, message_id: int, activity_id: int, step: str, now: datetime) -> int:
+        """Write down what is about to be sent; returns the number under which its outcome is noted."""
+        cursor = self._db.execute(
+            "INSERT INTO writes (at, message_id, activity_id, step, outcome) VALUES (?, ?, ?, ?, 'sent')",
+            (to_text(now), message_id, activity_id, step),
         )
+        return int(cursor.lastrowid or 0)
+
+    def finish_write(self, number: int, outcome: str) -> None:
+        self._db.execute("UPDATE writes SET outcome = ? WHERE id = ?", (outcome, number))
+
+    def has_writes(self, activity_id: int) -> bool:
+        """Whether anything was sent, or may have been sent, for this activity."""
+        return self._row("SELECT 1 FROM writes WHERE activity_id = ? LIMIT 1", (activity_id,)) is not None
 
     def writes(self, message_id: int) -> list[Write]:
         rows = self._rows(
@@ -169,9 +173,7 @@ def _paired(row: Any) -> PairedActivity:
         first_bindings=load(row[3], tuple[Binding, ...]) if row[3] is not None else None,
         unwanted_leads=load(row[4], frozenset[int]),
         last_bindings=load(row[5], tuple[Binding, ...]) if row[5] is not None else None,
-        stamped=bool(row[6]),
-        steps_done=load(row[7], tuple[str, ...]),
-        attempts=row[8],
-        next_attempt_at=to_moment(row[9]),
-        settled_at=to_moment(row[10]),
+        attempts=row[6],
+        next_attempt_at=to_moment(row[7]),
+        settled_at=to_moment(row[8]),
     )

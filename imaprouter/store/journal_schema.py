@@ -70,8 +70,8 @@ CREATE TABLE messages (
 CREATE INDEX messages_by_message_id ON messages (message_id) WHERE message_id <> '';
 CREATE INDEX messages_by_fingerprint ON messages (mailbox, fingerprint);
 CREATE INDEX messages_by_state ON messages (state, recorded_at);
-CREATE INDEX messages_unpaired_by_internal ON messages (internal_second) WHERE state IN ('waiting', 'review');
-CREATE INDEX messages_unpaired_by_date ON messages (date_second) WHERE state IN ('waiting', 'review');
+CREATE INDEX messages_by_internal_second ON messages (internal_second);
+CREATE INDEX messages_by_date_second ON messages (date_second);
 CREATE INDEX messages_with_questions ON messages (id) WHERE open_questions;
 -- e-mail activities that the portal showed; unpaired ones are kept while a message may still match
 CREATE TABLE activities (
@@ -83,8 +83,6 @@ CREATE TABLE activities (
     first_bindings TEXT,
     unwanted_leads TEXT NOT NULL DEFAULT '[]',
     last_bindings TEXT,
-    steps_done TEXT NOT NULL DEFAULT '[]',
-    stamped INTEGER NOT NULL DEFAULT 0,
     attempts INTEGER NOT NULL DEFAULT 0,
     next_attempt_at TEXT,
     settled_at TEXT
@@ -110,5 +108,6 @@ CREATE TABLE writes (
     outcome TEXT NOT NULL
 );
 CREATE INDEX writes_by_message ON writes (message_id);
+CREATE INDEX writes_by_activity ON writes (activity_id);
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """

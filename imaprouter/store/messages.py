@@ -72,9 +72,12 @@ _MESSAGE_COLUMNS = (
     "m.internal_date, m.size, m.seen, m.state, m.result, m.note, m.same_as, m.person_type, m.person_id, "
     "m.recorded_at, m.settled_at"
 )
-_UNPAIRED = (
-    "m.state IN ('waiting', 'review') AND NOT EXISTS (SELECT 1 FROM activities a WHERE a.message_id = m.id)"
-)
+# SQLite's limit of values in one statement was 999 for long.
+_MANY = 400
+_HAS_ACTIVITY = "EXISTS (SELECT 1 FROM activities a WHERE a.message_id = m.id)"
+_PAIRED = f"m.same_as IS NULL AND {_HAS_ACTIVITY}"
+# A missing one is still paired when its activity comes after all.
+_UNPAIRED = f"m.state IN ('waiting', 'review', 'missing') AND NOT {_HAS_ACTIVITY}"
 
 
 class Messages(Tables):
@@ -159,17 +162,20 @@ class Messages(Tables):
 
     def unpaired_near(self, seconds: Iterable[int]) -> list[StoredMessage]:
         """Messages without an activity whose Date or INTERNALDATE is within a second of these (Unix time)."""
+        return self._near(seconds, _UNPAIRED)
+
+    def paired_near(self, seconds: Iterable[int]) -> list[StoredMessage]:
+        """Messages with an activity, as `unpaired_near`."""
+        return self._near(seconds, _PAIRED)
+
+    def _near(self, seconds: Iterable[int], condition: str) -> list[StoredMessage]:
         wanted = sorted({second + offset for second in seconds for offset in (-1, 0, 1)})
         found: dict[int, StoredMessage] = {}
-        for start in range(0, len(wanted), 400):
-            chunk = wanted[start : start + 400]
-            question_marks = marks(chunk)
+        for start in range(0, len(wanted), _MANY):
+            some = wanted[start : start + _MANY]
             for column in ("date_second", "internal_second"):
-                for message in self._messages(
-                    f"{_UNPAIRED} AND m.{column} IN ({question_marks})",
-                    chunk,
-                ):
-                    found[message.id] = message
+                near = self._messages(f"{condition} AND m.{column} IN ({marks(some)})", some)
+                found.update((message.id, message) for message in near)
         return [found[number] for number in sorted(found)]
 
     def expired(self, before: datetime) -> list[StoredMessage]:
@@ -181,8 +187,20 @@ class Messages(Tables):
 
     def earliest_unpaired(self) -> datetime | None:
         """INTERNALDATE of the oldest message that waits for its activity."""
-        row = self._row(f"SELECT min(m.internal_date) FROM messages m WHERE {_UNPAIRED}")
+        row = self._row(
+            "SELECT min(m.internal_date) FROM messages m"
+            f" WHERE m.state IN ('waiting', 'review') AND NOT {_HAS_ACTIVITY}"
+        )
         return to_moment(row[0]) if row else None
+
+    def waits_since(self, recorded_after: datetime) -> bool:
+        """Whether a message recorded after that waits for its activity, or for an answer of the portal."""
+        row = self._row(
+            f"SELECT 1 FROM messages m WHERE m.open_questions OR (m.state IN ('waiting', 'review')"
+            f" AND m.recorded_at > ? AND NOT {_HAS_ACTIVITY}) LIMIT 1",
+            (to_text(recorded_after),),
+        )
+        return row is not None
 
     def set_state(
         self,
@@ -208,6 +226,9 @@ class Messages(Tables):
                 message_id,
             ),
         )
+
+    def set_note(self, message_id: int, note: str) -> None:
+        self._db.execute("UPDATE messages SET note = ? WHERE id = ?", (note, message_id))
 
     def known_message(self, message_id: str) -> KnownMessage | None:
         """What earlier letters say of a canonical Message-ID; a person's choice before our decision.

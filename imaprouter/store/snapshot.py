@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
@@ -12,6 +13,14 @@ from imaprouter.model import Activity, Binding, Company, Contact, Deal, Directio
 from imaprouter.store.index import KINDS, Index
 
 _Row = TypeVar("_Row")
+
+
+def read_snapshot(content: bytes, name: str) -> object:
+    """The JSON of a snapshot file. Raises StoreError that says where it is broken."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{name} is no JSON: {error}") from error
 
 
 def import_snapshot(index: Index, snapshot: object) -> dict[str, int]:

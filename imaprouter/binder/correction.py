@@ -1,0 +1,297 @@
+"""One attempt at every activity that is due, many of them in one batch.
+
+due ─► next attempt's time ─► read bindings ─► course ─┬─ already right, a person was here ─► settled
+                                                       ├─ change: stamp, step, read back ─┐
+                                                       └─ finish ◄────────────────────────┘
+                                                            └─► responsible, notification ─► settled
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from imaprouter import plan
+from imaprouter.binder.orders import Job, Order, Targets, command_for, origin_id, outcome_of
+from imaprouter.bitrix24 import writes
+from imaprouter.bitrix24.activities import activities_by_id, bindings
+from imaprouter.bitrix24.clients import automatic_leads
+from imaprouter.bitrix24.portal import Portal
+from imaprouter.errors import PortalError, PortalOutcomeUnknown, PortalRefused
+from imaprouter.log import event
+from imaprouter.model import Deal, Result, State, Target
+from imaprouter.notice import Language, notice
+from imaprouter.plan import Course
+from imaprouter.policy import BindingPolicy
+from imaprouter.store.journal import Journal
+
+logger = logging.getLogger(__name__)
+
+# Activities taken up in one attempt; their commands are split into batches of fifty.
+ROUND = 100
+# A plan has at most one step that adds or moves, then deletions.
+PORTIONS = 3
+# Waits after the first, second … attempt; the last one repeats.
+RETRY_AFTER = tuple(timedelta(seconds=seconds) for seconds in (15, 30, 60, 120, 300))
+# A right that is missing or a call that is refused needs a person; look again when he may have acted.
+RETRY_REFUSED = timedelta(hours=1)
+
+
+class Correction:
+    def __init__(
+        self, portal: Portal, journal: Journal, policy: BindingPolicy, *, language: Language = "en"
+    ) -> None:
+        self._portal = portal
+        self._journal = journal
+        self._policy = policy
+        self._language = language
+
+    def attempt(self, now: datetime) -> int:
+        """One attempt at everything that is due; returns how many activities were taken up.
+
+        Raises PortalError when targets cannot be looked up; the next attempt is scheduled by then.
+        """
+        jobs = self._take_up(now)
+        if not jobs:
+            return 0
+        jobs = self._with_first_bindings(self._read(jobs, now))
+        courses = {job.id: self._course(job) for job in jobs}
+        for job in jobs:
+            if courses[job.id] is Course.ALREADY_RIGHT:
+                self._settle(job, Result.ALREADY_RIGHT, now)
+            elif courses[job.id] is Course.PERSON:
+                self._settle_person(job, now)
+        change = [job for job in jobs if courses[job.id] is Course.CHANGE]
+        finish = [job for job in jobs if courses[job.id] is Course.FINISH]
+        if change or finish:
+            targets = Targets(self._portal, {job.target for job in change + finish})
+            allowed = [job for job in change if self._may_change(job, targets, now)]
+            self._finish(finish + self._change(allowed, now), targets, now)
+        return len(courses)
+
+    # ── taking up ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _take_up(self, now: datetime) -> list[Job]:
+        """What is due, with the time of its next attempt written first: a crash does not repeat at once."""
+        jobs = []
+        with self._journal.transaction():
+            for paired in self._journal.activities.due(now, ROUND):
+                message = self._journal.messages.get(paired.message_id)
+                if message and message.decision.target:
+                    jobs.append(Job(paired, message, message.decision.target))
+                    wait = RETRY_AFTER[min(paired.attempts, len(RETRY_AFTER) - 1)]
+                    self._journal.activities.schedule(paired.activity.id, now + wait)
+        return jobs
+
+    def _read(self, jobs: Sequence[Job], now: datetime) -> list[Job]:
+        """The jobs with what is bound now; without those whose activity cannot be read."""
+        found = bindings(self._portal, [job.id for job in jobs])
+        readable = []
+        for job in jobs:
+            answer = found[job.id]
+            if not isinstance(answer, PortalError):
+                readable.append(replace(job, bound=answer))
+            elif isinstance(answer, PortalRefused) and answer.code == "not_found":
+                self._settle(job, Result.PERSON, now, note="the activity was deleted in Bitrix24")
+            else:
+                self._put_off(job, answer, now)
+        return readable
+
+    def _with_first_bindings(self, jobs: Sequence[Job]) -> list[Job]:
+        """Remember what was bound before we changed anything, and which leads may go."""
+        new = [job for job in jobs if job.paired.first_bindings is None]
+        leads = {binding.entity_id for job in new for binding in job.bound if binding.is_lead}
+        unwanted = frozenset[int]()
+        if self._policy.replace == "also_leads" and leads:
+            unwanted = automatic_leads(self._portal, sorted(leads))
+        with self._journal.transaction():
+            for job in new:
+                self._journal.activities.note_first_bindings(job.id, job.bound, unwanted)
+        return [
+            replace(job, paired=replace(job.paired, first_bindings=job.bound, unwanted_leads=unwanted))
+            if job.paired.first_bindings is None
+            else job
+            for job in jobs
+        ]
+
+    def _course(self, job: Job) -> Course:
+        attempted = self._journal.traces.has_writes(job.id)
+        return plan.course(job.target, job.first, job.bound, job.paired.unwanted_leads, attempted=attempted)
+
+    # ── changing ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _may_change(self, job: Job, targets: Targets, now: datetime) -> bool:
+        if not targets.exists(job.target):
+            # An administrator's webhook could bind to it all the same (rest.md trap 3).
+            note = f"{job.target} does not exist in the portal (any more)"
+            self._settle_activity(job, now)
+            self._journal.messages.set_state(job.message.id, State.REVIEW, now, note=note)
+            event(logger, logging.WARNING, "target.missing", id=job.message.id, target=str(job.target))
+            return False
+        if self._policy.mode == "observe":
+            would = "; ".join(map(str, job.steps))
+            self._settle(job, Result.OBSERVED, now, note=f"would {would}")
+            return False
+        return True
+
+    def _change(self, jobs: Sequence[Job], now: datetime) -> list[Job]:
+        """Send the steps, portion by portion, and look at the result; returns the jobs that are right."""
+        right: list[Job] = []
+        for number in range(PORTIONS):
+            if not jobs:
+                break
+            failures = self._send_steps(jobs, stamp=number == 0)
+            jobs = self._read(jobs, now)
+            right += [job for job in jobs if not job.steps]
+            jobs = [job for job in jobs if job.steps and not self._is_refused(job, failures, now)]
+        return right
+
+    def _send_steps(self, jobs: Sequence[Job], *, stamp: bool) -> dict[int, PortalError]:
+        """Send each job's next portion; returns the error of each activity whose step failed."""
+        orders: list[Order] = []
+        for job in jobs:
+            foreign = job.paired.activity.originator_id not in ("", writes.ORIGINATOR)
+            if stamp and self._policy.stamp and not foreign:
+                orders.append(Order(job, "stamp", writes.stamp(job.id, origin_id(job))))
+            orders += [Order(job, str(step), command_for(job.id, step)) for step in plan.portion(job.steps)]
+        errors = self._send(orders)
+        return {
+            order.job.id: error
+            for order, error in zip(orders, errors, strict=True)
+            if error and order.name != "stamp" and not writes.already_so(order.command, error)
+        }
+
+    def _is_refused(self, job: Job, failures: Mapping[int, PortalError], now: datetime) -> bool:
+        """Whether the job's step failed; then it waits for its next attempt, or for a person."""
+        error = failures.get(job.id)
+        if error:
+            self._put_off(job, error, now)
+        return error is not None
+
+    # ── finishing ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _finish(self, jobs: Sequence[Job], targets: Targets, now: datetime) -> None:
+        """Responsible and notification of the deal, then settled."""
+        if not jobs:
+            return
+        shown = activities_by_id(self._portal, [job.id for job in jobs])
+        orders: list[Order] = []
+        for job in jobs:
+            deal = targets.deal(job.target)
+            if not deal or not deal.responsible_id:
+                continue
+            current = shown.get(job.id)
+            if self._policy.set_responsible and current and current.responsible_id != deal.responsible_id:
+                command = writes.set_responsible(job.id, deal.responsible_id)
+                orders.append(Order(job, f"responsible becomes user {deal.responsible_id}", command))
+            if self._policy.notify:
+                orders.append(self._notification(job, deal))
+        orders = [order for order in orders if not order.user_id or self._claim(order, now)]
+        errors = self._send(orders)
+        unfinished = {
+            order.job.id
+            for order, error in zip(orders, errors, strict=True)
+            if error and error.temporary and not order.user_id
+        }
+        for job in jobs:
+            if job.id not in unfinished:
+                self._settle(job, Result.MOVED, now)
+
+    def _notification(self, job: Job, deal: Deal) -> Order:
+        text = notice(job.message.envelope, deal.title, self._portal.link(job.target), self._language)
+        command = writes.notify(deal.responsible_id, text)
+        return Order(job, f"notify user {deal.responsible_id}", command, user_id=deal.responsible_id)
+
+    def _claim(self, order: Order, now: datetime) -> bool:
+        return self._journal.traces.claim_notice(order.job.message.id, order.user_id, now)
+
+    # ── sending and settling ─────────────────────────────────────────────────────────────────────────────
+
+    def _send(self, orders: Sequence[Order]) -> list[PortalError | None]:
+        """Send commands in as few batches as possible; each is on record before and after."""
+        if not orders:
+            return []
+        now = datetime.now(UTC)
+        with self._journal.transaction():
+            numbers = [
+                self._journal.traces.begin_write(order.job.message.id, order.job.id, order.name, now)
+                for order in orders
+            ]
+        answers = self._portal.batch([order.command for order in orders])
+        errors = [answer if isinstance(answer, PortalError) else None for answer in answers]
+        with self._journal.transaction():
+            for order, number, error in zip(orders, numbers, errors, strict=True):
+                self._journal.traces.finish_write(number, outcome_of(order.command, error))
+                if order.user_id:
+                    self._finish_notice(order, error)
+        for order, error in zip(orders, errors, strict=True):
+            level = logging.WARNING if error else logging.INFO
+            outcome = outcome_of(order.command, error)
+            event(
+                logger,
+                level,
+                "portal.write",
+                id=order.job.message.id,
+                activity=order.job.id,
+                step=order.name,
+                outcome=outcome,
+            )
+        return errors
+
+    def _finish_notice(self, order: Order, error: PortalError | None) -> None:
+        traces, message_id = self._journal.traces, order.job.message.id
+        if error is None:
+            traces.finish_notice(message_id, order.user_id, "sent")
+        elif isinstance(error, PortalOutcomeUnknown):
+            traces.finish_notice(message_id, order.user_id, "unknown")
+        elif error.temporary:
+            # Nothing was executed: the next attempt may try again.
+            traces.release_notice(message_id, order.user_id)
+        else:
+            traces.finish_notice(message_id, order.user_id, "refused")
+
+    def _put_off(self, job: Job, error: PortalError, now: datetime) -> None:
+        """Temporary trouble waits for the attempt that is scheduled; a refusal also becomes visible."""
+        event(
+            logger,
+            logging.WARNING,
+            "activity.put_off",
+            id=job.message.id,
+            activity=job.id,
+            error=str(error),
+        )
+        if error.temporary:
+            return
+        with self._journal.transaction():
+            self._journal.activities.schedule(job.id, now + RETRY_REFUSED)
+            self._journal.messages.set_state(job.message.id, State.FAILED, now, note=str(error))
+
+    def _settle_person(self, job: Job, now: datetime) -> None:
+        chosen = plan.chosen_by_person(job.bound)
+        note = f"re-bound by hand to {', '.join(map(str, job.bound)) or 'nothing that is visible'}"
+        self._settle(job, Result.PERSON, now, note=note, person_target=chosen)
+
+    def _settle(
+        self, job: Job, result: Result, now: datetime, *, note: str = "", person_target: Target | None = None
+    ) -> None:
+        with self._journal.transaction():
+            self._journal.activities.settle(job.id, job.bound, now)
+            self._journal.messages.set_state(
+                job.message.id, State.SETTLED, now, result=result, note=note, person_target=person_target
+            )
+        event(
+            logger,
+            logging.INFO,
+            "message.settled",
+            id=job.message.id,
+            activity=job.id,
+            result=result.value,
+            target=str(job.target),
+            was=", ".join(map(str, job.first)),
+            note=note,
+        )
+
+    def _settle_activity(self, job: Job, now: datetime) -> None:
+        self._journal.activities.settle(job.id, job.bound, now)

@@ -1,0 +1,116 @@
+"""The binder's rounds: when to ask the portal, and what for."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from imaprouter.arrival import WatchedFolder
+from imaprouter.binder.correction import Correction
+from imaprouter.binder.pairs import Pairs
+from imaprouter.bitrix24.portal import Portal
+from imaprouter.errors import PortalError
+from imaprouter.log import event
+from imaprouter.lookup import answer_questions
+from imaprouter.mailbox import backoff
+from imaprouter.notice import Language
+from imaprouter.policy import BindingPolicy
+from imaprouter.poller import poll
+from imaprouter.store.journal import Journal
+from imaprouter.store.knowledge import Knowledge, opened
+
+logger = logging.getLogger(__name__)
+
+# While no message waits, only activities that came late are looked for (a second copy, a missing one).
+QUIET_POLL = 300.0
+# News of many messages one after the other ask once.
+SHORTEST_PAUSE = 1.0
+
+
+class BinderLoop:
+    """Pairs, corrects and settles until stopped. Everything it opens belongs to its thread."""
+
+    def __init__(
+        self,
+        portal: Portal,
+        journal_path: Path,
+        policy: BindingPolicy,
+        *,
+        mailbox_emails: dict[str, frozenset[str]],
+        watched: Callable[[str, str], WatchedFolder | None],
+        language: Language,
+        stop: threading.Event,
+    ) -> None:
+        self._portal = portal
+        self._journal_path = journal_path
+        self._policy = policy
+        self._mailbox_emails = mailbox_emails
+        self._watched = watched
+        self._language = language
+        self._stop = stop
+        self._news = threading.Event()
+        self._polled = 0.0
+
+    def wake(self) -> None:
+        """A message was recorded, or the service stops: do not wait for the next round."""
+        self._news.set()
+
+    def run(self) -> None:
+        """Rounds until `stop`; while the portal fails they come ever more slowly."""
+        failures = 0
+        with opened(self._journal_path) as (journal, knowledge):
+            while not self._stop.is_set():
+                self._news.clear()
+                try:
+                    self.round(journal, knowledge)
+                    failures = 0
+                    pause = self._pause(journal)
+                except PortalError as error:
+                    failures += 1
+                    pause = backoff(failures, random=random.random)
+                    if not self._stop.is_set():
+                        event(
+                            logger, logging.ERROR, "portal.failed", error=str(error), again_in=f"{pause:.0f}s"
+                        )
+                self._wait(pause, hasty=not failures)
+
+    def run_until_quiet(self) -> None:
+        """Rounds until nothing more can be done now. Raises PortalError."""
+        with opened(self._journal_path) as (journal, knowledge):
+            while not self._stop.is_set() and self.round(journal, knowledge):
+                continue
+
+    def round(self, journal: Journal, knowledge: Knowledge) -> int:
+        """One look at the portal and everything that follows from it; returns how much was done."""
+        now = datetime.now(UTC)
+        self._polled = time.monotonic()
+        done = poll(self._portal, journal, now)
+        done += answer_questions(self._portal, journal, knowledge, self._watched, now)
+        pairs = Pairs(journal, self._mailbox_emails)
+        done += pairs.find(now)
+        done += Correction(self._portal, journal, self._policy, language=self._language).attempt(now)
+        pairs.expire(now, self._policy.wait)
+        return done
+
+    def _pause(self, journal: Journal) -> float:
+        """Seconds until there is something to do."""
+        now = datetime.now(UTC)
+        waits = journal.messages.waits_since(now - self._policy.wait)
+        pauses = [self._policy.poll_every.total_seconds() if waits else QUIET_POLL]
+        attempt = journal.activities.next_attempt()
+        if attempt:
+            pauses.append((attempt - now).total_seconds())
+        return max(SHORTEST_PAUSE, min(pauses))
+
+    def _wait(self, seconds: float, *, hasty: bool) -> None:
+        end = time.monotonic() + seconds
+        earliest = self._polled + SHORTEST_PAUSE
+        while not self._stop.is_set() and (left := end - time.monotonic()) > 0:
+            if hasty and self._news.is_set() and time.monotonic() >= earliest:
+                return
+            self._stop.wait(min(left, 0.2))

@@ -1,0 +1,103 @@
+"""What one correction consists of: the job, its commands with the names under which they are on record."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from imaprouter import plan
+from imaprouter.bitrix24 import writes
+from imaprouter.bitrix24.clients import companies_by_id, contacts_by_id, deals_by_id, leads_by_id
+from imaprouter.bitrix24.commands import Command
+from imaprouter.bitrix24.portal import Portal
+from imaprouter.errors import PortalError, PortalOutcomeUnknown
+from imaprouter.model import Binding, Deal, EntityType, Target
+from imaprouter.plan import Add, Delete, Move, Step
+from imaprouter.store.activities import PairedActivity
+from imaprouter.store.messages import StoredMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One activity on its way to its message's target."""
+
+    paired: PairedActivity
+    message: StoredMessage
+    target: Target
+    #: What was bound when it was read last.
+    bound: tuple[Binding, ...] = ()
+
+    @property
+    def id(self) -> int:
+        return self.paired.activity.id
+
+    @property
+    def first(self) -> tuple[Binding, ...]:
+        return self.paired.first_bindings if self.paired.first_bindings is not None else self.bound
+
+    @property
+    def steps(self) -> list[Step]:
+        return plan.steps(self.target, self.bound, self.paired.unwanted_leads)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A command for one job, with the name under which it is on record."""
+
+    job: Job
+    name: str
+    command: Command
+    #: The person whom a notification is for; 0 for every other command.
+    user_id: int = 0
+
+
+class Targets:
+    """Which targets exist, and whose deals they are: asked once, in few requests."""
+
+    def __init__(self, portal: Portal, targets: Iterable[Target]) -> None:
+        ids: dict[EntityType, list[int]] = {kind: [] for kind in EntityType}
+        for target in targets:
+            ids[target.type].append(target.id)
+        self._deals = deals_by_id(portal, ids[EntityType.DEAL])
+        others: dict[EntityType, Callable[[Portal, Sequence[int]], Mapping[int, object]]] = {
+            EntityType.LEAD: leads_by_id,
+            EntityType.CONTACT: contacts_by_id,
+            EntityType.COMPANY: companies_by_id,
+        }
+        self._others = {
+            Target(kind, number)
+            for kind, find in others.items()
+            if ids[kind]
+            for number in find(portal, ids[kind])
+        }
+
+    def exists(self, target: Target) -> bool:
+        return self.deal(target) is not None or target in self._others
+
+    def deal(self, target: Target) -> Deal | None:
+        return self._deals.get(target.id) if target.type is EntityType.DEAL else None
+
+
+def command_for(activity_id: int, step: Step) -> Command:
+    match step:
+        case Move(source, target):
+            return writes.move(activity_id, source, target)
+        case Add(binding):
+            return writes.add(activity_id, binding)
+        case Delete(binding):
+            return writes.delete(activity_id, binding)
+
+
+def origin_id(job: Job) -> str:
+    """A durable mark: the same for the same mail of the same mailbox (mail-internals 3.6)."""
+    identity = job.message.envelope.message_id or job.message.envelope.fingerprint
+    return hashlib.sha256(f"{job.message.mailbox}|{identity}".encode()).hexdigest()
+
+
+def outcome_of(command: Command, error: PortalError | None) -> str:
+    if error is None:
+        return "done"
+    if writes.already_so(command, error):
+        return "already so"
+    return "outcome unknown" if isinstance(error, PortalOutcomeUnknown) else str(error)

@@ -1,0 +1,88 @@
+"""Which activity is which message's, written down before anything is done for it; and which never came."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+from imaprouter.log import event
+from imaprouter.model import Activity, State
+from imaprouter.pairing import Waiting, fits, pair
+from imaprouter.store.journal import Journal
+from imaprouter.store.messages import StoredMessage
+
+logger = logging.getLogger(__name__)
+
+# A second copy of a mail may still be on its way over IMAP; after that its activity follows the first's.
+TWIN_GRACE = timedelta(minutes=5)
+
+
+class Pairs:
+    def __init__(self, journal: Journal, mailbox_emails: Mapping[str, frozenset[str]]) -> None:
+        """`mailbox_emails`: mailbox name to the addresses by which the portal may call it."""
+        self._journal = journal
+        self._mailbox_emails = mailbox_emails
+
+    def find(self, now: datetime) -> int:
+        """Pair what can be paired; returns the number of new pairs."""
+        activities = {activity.id: activity for activity in self._journal.activities.unpaired()}
+        if not activities:
+            return 0
+        seconds = _seconds(activities.values())
+        messages = {message.id: message for message in self._journal.messages.unpaired_near(seconds)}
+        found = pair([self._waiting(message) for message in messages.values()], list(activities.values()))
+        with self._journal.transaction():
+            for message_id, activity_id in found.pairs:
+                self._assign(messages[message_id], activities.pop(activity_id), now)
+            for message_id, fitting in found.ambiguous:
+                note = f"activities {', '.join(map(str, fitting))} fit this message and others equally"
+                self._journal.messages.set_note(message_id, note)
+        return len(found.pairs) + self._find_twins(now)
+
+    def expire(self, now: datetime, wait: timedelta) -> int:
+        """Report messages whose activity did not appear within `wait`; returns how many."""
+        expired = self._journal.messages.expired(now - wait)
+        with self._journal.transaction():
+            for message in expired:
+                note = message.note or "Bitrix24 made no activity of it within binding.wait"
+                self._journal.messages.set_state(message.id, State.MISSING, now, note=note)
+            self._journal.activities.drop_unpaired(now - wait)
+        for message in expired:
+            event(logger, logging.WARNING, "message.missing", id=message.id, folder=message.folder)
+        return len(expired)
+
+    def _find_twins(self, now: datetime) -> int:
+        """A second activity of one mail goes where the first went (mail-internals 3.6)."""
+        left = self._journal.activities.unpaired(seen_before=now - TWIN_GRACE)
+        messages = self._journal.messages.paired_near(_seconds(left)) if left else []
+        found = 0
+        with self._journal.transaction():
+            for activity in left:
+                fitting = [message for message in messages if fits(self._waiting(message), activity)]
+                if len({(message.decision.target, message.decision.review) for message in fitting}) == 1:
+                    self._assign(fitting[0], activity, now)
+                    found += 1
+        return found
+
+    def _assign(self, message: StoredMessage, activity: Activity, now: datetime) -> None:
+        waits_for_person = message.decision.review or message.decision.target is None
+        self._journal.activities.assign(activity.id, message.id, due=None if waits_for_person else now)
+        if not waits_for_person:
+            self._journal.messages.set_state(message.id, State.PAIRED, now)
+        event(logger, logging.INFO, "activity.paired", id=message.id, activity=activity.id)
+
+    def _waiting(self, message: StoredMessage) -> Waiting:
+        return Waiting(
+            id=message.id,
+            mailbox_emails=self._mailbox_emails.get(message.mailbox, frozenset()),
+            direction=message.direction,
+            envelope=message.envelope,
+            internal_date=message.internal_date,
+            target=message.decision.target,
+            review=message.decision.review,
+        )
+
+
+def _seconds(activities: Iterable[Activity]) -> list[int]:
+    return [int(activity.start_time.timestamp()) for activity in activities if activity.start_time]

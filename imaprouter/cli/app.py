@@ -1,0 +1,76 @@
+"""What every command shares: the configuration, the log, and errors that end with advice instead of a traceback."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import click
+
+from imaprouter.errors import ConfigError, ImaprouterError
+
+if TYPE_CHECKING:
+    from imaprouter.config import Settings
+
+
+class App:
+    """The global options; loads the configuration when a command asks for it."""
+
+    def __init__(self, config: Path | None, *, log_format: str, verbosity: int) -> None:
+        self._config = config
+        self._log_format = cast(Literal["text", "json"], log_format)
+        self.verbosity = verbosity
+        self._settings: Settings | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The whole configuration. Raises ConfigError with every mistake in it."""
+        if self._settings is None:
+            from imaprouter.config import find_config, load
+
+            self._settings = load(find_config(self._config, os.environ), os.environ)
+        return self._settings
+
+    def start_log(self, *, default: int = 0) -> None:
+        """Log to standard error; `default` shifts the level of a command that is quieter by nature."""
+        from imaprouter.log import setup
+
+        setup(self._log_format, self.verbosity + default)
+
+    @property
+    def language(self) -> str:
+        """The locale of the environment, as the standard orders its variables."""
+        names = ("LC_ALL", "LC_MESSAGES", "LANG")
+        return next((os.environ[name] for name in names if os.environ.get(name)), "")
+
+
+pass_app = click.make_pass_decorator(App)
+
+
+class ReportingGroup(click.Group):
+    """Turns our errors into a message, advice and the contract's exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ImaprouterError as error:
+            if isinstance(ctx.obj, App) and ctx.obj.verbosity > 0:
+                traceback.print_exc()
+            raise _Reported(error) from error
+
+
+class _Reported(click.ClickException):
+    def __init__(self, error: ImaprouterError) -> None:
+        super().__init__(error.message)
+        self.exit_code = error.exit_code
+        self._error = error
+
+    def show(self, file: Any = None) -> None:
+        lines = [f"imaprouter: {self._error.message}"]
+        if isinstance(self._error, ConfigError):
+            lines += [f"  - {problem}" for problem in self._error.problems]
+        if self._error.advice:
+            lines.append(f"  {self._error.advice}")
+        click.echo("\n".join(lines), err=True)

@@ -1,0 +1,267 @@
+"""`cache`: bring the deal index up to date, look into it, carry it elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imaprouter.cli.app import App, pass_app
+from imaprouter.cli.decisions import as_line
+from imaprouter.errors import ConfigError
+
+if TYPE_CHECKING:
+    from imaprouter.model import Deal
+    from imaprouter.store.index import Index
+
+
+@click.group()
+def cache() -> None:
+    """The local copy of deals, contacts, companies, leads and users.
+
+    \b
+    Example:
+        imaprouter cache refresh
+        imaprouter cache lookup sergey@horns.ru
+    """
+
+
+@cache.command("refresh")
+@click.option("--full", is_flag=True, help="Read everything, and drop what the portal no longer shows.")
+@click.option("--force", is_flag=True, help="Accept that the index shrinks absurdly.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
+@pass_app
+def cache_refresh(app: App, full: bool, force: bool, as_json: bool) -> None:
+    """Bring the index up to date: what changed since the last time, or everything.
+
+    \b
+    Example:
+        imaprouter cache refresh --full
+    """
+    from imaprouter.bitrix24.portal import Portal
+    from imaprouter.refresh import refresh
+
+    app.start_log(default=-1)
+    settings = app.settings
+    portal_settings = settings.require_portal()
+    portal = Portal(
+        portal_settings.webhook_url,
+        requests_per_second=portal_settings.requests_per_second,
+        burst=portal_settings.burst,
+        timeout=portal_settings.timeout,
+    )
+    with _index(app) as index, _progress() as progress:
+        report = refresh(portal, index, full=full, force=force, progress=progress)
+    portal.close()
+    if as_json:
+        values = {"full": report.full, "requests": report.requests, "read": report.read, "rows": report.counts}
+        click.echo(as_line(values))
+        return
+    kind = "full" if report.full else "incremental"
+    click.echo(f"{kind} refresh, {report.requests} requests")
+    for name, rows in report.counts.items():
+        click.echo(f"  {name.replace('_', ' '):<14}{rows:>9}   read {report.read.get(name, 0)}")
+
+
+@cache.command("status")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
+@pass_app
+def cache_status(app: App, as_json: bool) -> None:
+    """How many rows the index holds, and how old they are.
+
+    \b
+    Example:
+        imaprouter cache status --json
+    """
+    from imaprouter.refresh import LAST, LAST_FULL
+
+    with _index(app) as index:
+        counts = index.counts()
+        full, last = index.moment(LAST_FULL), index.moment(LAST)
+    age = (datetime.now(UTC) - last).total_seconds() if last else None
+    if as_json:
+        values = {
+            "rows": counts,
+            "last_full_refresh": full.isoformat() if full else None,
+            "last_refresh": last.isoformat() if last else None,
+            "age_seconds": None if age is None else round(age),
+        }
+        click.echo(as_line(values))
+        return
+    for name, rows in counts.items():
+        click.echo(f"{name.replace('_', ' '):<14}{rows:>9}")
+    click.echo(f"last full refresh  {full.isoformat(timespec='seconds') if full else 'never'}")
+    click.echo(f"last refresh       {last.isoformat(timespec='seconds') if last else 'never'}")
+    if age is not None:
+        click.echo(f"age                {age:.0f}s")
+
+
+@cache.command("lookup")
+@click.argument("query")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
+@pass_app
+def cache_lookup(app: App, query: str, as_json: bool) -> None:
+    """What the index knows about an e-mail address or a deal number.
+
+    \b
+    Example:
+        imaprouter cache lookup sergey@horns.ru
+        imaprouter cache lookup 123
+    """
+    from imaprouter.address import normalise
+
+    number, email = query.lstrip("#№"), normalise(query)
+    with _index(app) as index:
+        if email:
+            found = _about_address(index, email)
+        elif number.isascii() and number.isdigit():
+            found = _about_deal(index, int(number))
+        else:
+            raise ConfigError(f"{query!r} is neither an e-mail address nor a deal number")
+    if as_json:
+        click.echo(as_line(found))
+    else:
+        click.echo("\n".join(_text(found)))
+    if not any(value for key, value in found.items() if key != "query"):
+        sys.exit(1)
+
+
+@cache.command("import")
+@click.argument("file", type=click.File("rb"))
+@pass_app
+def cache_import(app: App, file: Any) -> None:
+    """Replace the index by a CRM snapshot in JSON.
+
+    \b
+    Example:
+        imaprouter cache import fixtures/crm.json
+    """
+    from imaprouter.store.snapshot import import_snapshot, read_snapshot
+
+    snapshot = read_snapshot(file.read(), file.name)
+    with _index(app) as index:
+        counts = import_snapshot(index, snapshot)
+    click.echo(", ".join(f"{rows} {name.replace('_', ' ')}" for name, rows in counts.items()))
+
+
+@cache.command("export")
+@click.argument("file", type=click.File("w", encoding="utf-8", lazy=True, atomic=True), default="-")
+@pass_app
+def cache_export(app: App, file: Any) -> None:
+    """Write the index as a CRM snapshot in JSON.
+
+    \b
+    Example:
+        imaprouter cache export crm.json
+    """
+    from imaprouter.store.snapshot import export_snapshot
+
+    with _index(app) as index:
+        snapshot = export_snapshot(index)
+    json.dump(snapshot, file, ensure_ascii=False, indent=1)
+    file.write("\n")
+
+
+@contextmanager
+def _index(app: App) -> Iterator[Index]:
+    from imaprouter.store.index import Index, index_path
+
+    index = Index(index_path(Path(app.settings.store.path)))
+    try:
+        yield index
+    finally:
+        index.close()
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int], None]]:
+    """A line that counts on a terminal; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda kind, rows: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f} rows"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(kind: str, rows: int) -> None:
+            if kind not in tasks:
+                tasks[kind] = bars.add_task(kind.replace("_", " "), total=None)
+            bars.update(tasks[kind], completed=rows)
+
+        yield show
+
+
+def _about_address(index: Index, email: str) -> dict[str, Any]:
+    client, user = index.client(email), index.user_by_email(email)
+    deals = index.deals_of(client.contact_ids, client.company_ids)
+    return {
+        "query": email,
+        "employee": {"id": user.id, "name": user.name} if user else None,
+        "contacts": [
+            {"id": contact.id, "name": contact.name, "companies": list(contact.company_ids)}
+            for contact in client.contacts
+        ],
+        "companies": [{"id": company.id, "title": company.title} for company in client.companies],
+        "leads": [{"id": lead.id, "title": lead.title, "active": lead.active} for lead in client.leads],
+        "deals": [_deal(index, deal) for deal in deals],
+    }
+
+
+def _about_deal(index: Index, number: int) -> dict[str, Any]:
+    deal = index.deal(number)
+    if deal is None:
+        return {"query": number, "deals": []}
+    contacts = [contact for contact in map(index.contact, deal.contact_ids) if contact]
+    company = index.company(deal.company_id) if deal.company_id else None
+    return {
+        "query": number,
+        "deals": [_deal(index, deal)],
+        "contacts": [
+            {"id": contact.id, "name": contact.name, "emails": list(contact.emails)} for contact in contacts
+        ],
+        "companies": [{"id": company.id, "title": company.title, "emails": list(company.emails)}]
+        if company
+        else [],
+    }
+
+
+def _deal(index: Index, deal: Deal) -> dict[str, Any]:
+    user = index.user(deal.responsible_id)
+    return {
+        "id": deal.id,
+        "title": deal.title,
+        "active": deal.active,
+        "pipeline": deal.category_id,
+        "stage": deal.stage_id,
+        "responsible": {"id": user.id, "name": user.name, "email": user.email} if user else None,
+    }
+
+
+def _text(found: dict[str, Any]) -> Iterator[str]:
+    empty = True
+    for kind, value in found.items():
+        if kind == "query" or not value:
+            continue
+        empty = False
+        for row in value if isinstance(value, list) else [value]:
+            details = (f"{key}={_short(item)}" for key, item in row.items() if key != "id")
+            yield f"{kind.removesuffix('s'):<9}{row['id']:>7}  {'  '.join(details)}"
+    if empty:
+        yield f"the index knows nothing about {found['query']}"
+
+
+def _short(item: Any) -> str:
+    if isinstance(item, dict):
+        return str(item.get("email") or item.get("name") or item.get("id"))
+    if isinstance(item, list):
+        return ",".join(map(str, item)) or "-"
+    return {True: "yes", False: "no"}.get(item, str(item)) if isinstance(item, bool) else str(item)

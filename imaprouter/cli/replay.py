@@ -1,0 +1,110 @@
+"""`replay`: what would be decided for letters in files. No IMAP, no portal, nothing written."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from imaprouter.cli.app import App, pass_app
+from imaprouter.cli.decisions import as_line, decision_json, headline
+from imaprouter.errors import StoreError
+
+if TYPE_CHECKING:
+    from imaprouter.config import Settings
+    from imaprouter.model import DealIndex, Decision, Envelope, Letter
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option(
+    "--crm",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Decide against this CRM snapshot instead of the index.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
+@pass_app
+def replay(app: App, paths: tuple[str, ...], crm: Path | None, as_json: bool) -> None:
+    """Decide for .eml files, folders of them, mbox files, Maildirs or `-`, and say why.
+
+    \b
+    Example:
+        imaprouter replay --crm fixtures/crm.json fixtures/mail
+        imaprouter replay letter.eml --json
+    """
+    from imaprouter import mail
+    from imaprouter.cli.letters import letters_in
+    from imaprouter.decide import decide
+
+    settings = app.settings
+    failed = False
+    with _index(settings, crm) as index:
+        for source, raw in letters_in(paths):
+            if isinstance(raw, str) or not mail.looks_like_email(raw):
+                problem = raw if isinstance(raw, str) else "this is no e-mail"
+                failed = True
+                _print_error(source, problem, as_json)
+                continue
+            envelope = mail.parse(raw, limit=settings.limits.header_bytes)
+            decision = decide(_letter(envelope, settings), index, settings.routing)
+            _print(source, envelope, decision, as_json)
+    if failed:
+        sys.exit(1)
+
+
+@contextmanager
+def _index(settings: Settings, crm: Path | None) -> Iterator[DealIndex]:
+    from imaprouter.store.index import Index, index_path
+    from imaprouter.store.knowledge import opened
+    from imaprouter.store.snapshot import import_snapshot, read_snapshot
+
+    if crm:
+        index = Index(":memory:")
+        import_snapshot(index, read_snapshot(crm.read_bytes(), str(crm)))
+        yield index
+        index.close()
+        return
+    path = index_path(settings.store.path)
+    if not path.exists():
+        raise StoreError(
+            f"there is no deal index at {path}",
+            advice="run 'imaprouter cache refresh' or 'imaprouter cache import FILE', or give --crm FILE",
+        )
+    if settings.store.path.exists():
+        with opened(settings.store.path) as (_, knowledge):
+            yield knowledge
+    else:
+        index = Index(path)
+        yield index
+        index.close()
+
+
+def _letter(envelope: Envelope, settings: Settings) -> Letter:
+    """The letter as the mailbox has it that is among its recipients, or else its writers."""
+    from imaprouter.model import Letter
+
+    mailboxes = [frozenset(mailbox.addresses) for mailbox in settings.mailboxes]
+    writers = {address.email for address in envelope.writers}
+    own = next((ours for ours in mailboxes if ours & set(envelope.recipients)), None)
+    own = own or next((ours for ours in mailboxes if ours & writers), None) or frozenset().union(*mailboxes)
+    return Letter(envelope, own, frozenset().union(*mailboxes), outgoing=bool(own & writers))
+
+
+def _print(source: str, envelope: Envelope, decision: Decision, as_json: bool) -> None:
+    if as_json:
+        click.echo(as_line(decision_json(source, envelope, decision)))
+    else:
+        click.echo(f"{source}: {headline(decision)} ({decision.rule}): {decision.reason}")
+
+
+def _print_error(source: str, problem: str, as_json: bool) -> None:
+    if as_json:
+        click.echo(as_line({"source": source, "error": problem}))
+    else:
+        click.echo(f"{source}: {problem}", err=True)
+
+

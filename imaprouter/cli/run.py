@@ -1,0 +1,30 @@
+"""`run`: the service."""
+
+from __future__ import annotations
+
+import click
+
+from imaprouter.cli.app import App, pass_app
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Catch up, bind what can be bound now, and exit.")
+@pass_app
+def run(app: App, once: bool) -> None:
+    """Watch all mailboxes and correct the portal's bindings, until SIGTERM or Ctrl-C.
+
+    \b
+    Example:
+        imaprouter --config /etc/imaprouter/imaprouter.toml run
+        imaprouter run --once
+    """
+    from imaprouter.notice import language_of
+    from imaprouter.service import Service
+
+    app.start_log()
+    service = Service(app.settings, language=language_of(app.language))
+    if once:
+        recorded = service.run_once()
+        click.echo(f"{recorded} new message{'' if recorded == 1 else 's'}")
+    else:
+        service.run()

@@ -1,0 +1,125 @@
+"""What the index did not know when a letter was decided is asked of the portal, and the letter decided again.
+
+Only the binder's thread does this: reading mail never waits for the portal.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from imaprouter.arrival import WatchedFolder, standing
+from imaprouter.bitrix24.activities import activities_by_id
+from imaprouter.bitrix24.clients import (
+    companies_by_id,
+    contacts_by_id,
+    deals_by_id,
+    deals_of_clients,
+    find_by_email,
+)
+from imaprouter.bitrix24.portal import Portal
+from imaprouter.decide import decide
+from imaprouter.log import event
+from imaprouter.model import Company, Contact, Deal, Direction, Question
+from imaprouter.store.index import Index
+from imaprouter.store.journal import Journal
+from imaprouter.store.knowledge import Knowledge
+from imaprouter.store.messages import NewMessage, StoredMessage
+
+logger = logging.getLogger(__name__)
+
+# Messages whose questions go into one round.
+ROUND = 50
+
+
+def answer_questions(
+    portal: Portal,
+    journal: Journal,
+    knowledge: Knowledge,
+    watched: Callable[[str, str], WatchedFolder | None],
+    now: datetime,
+) -> int:
+    """Ask the portal for what open decisions lack, and decide them again; returns how many.
+
+    `watched` gives the configuration of (mailbox, folder). Raises PortalError; then the questions stay open.
+    """
+    messages = journal.messages.open_questions(ROUND)
+    if not messages:
+        return 0
+    questions = {question for message in messages for question in message.decision.unknown}
+    fetch_answers(portal, knowledge, questions)
+    with journal.transaction():
+        for message in messages:
+            folder = watched(message.mailbox, message.folder)
+            new = _again(message, folder, knowledge)
+            journal.messages.redecide(message.id, new, now)
+            event(
+                logger,
+                logging.INFO,
+                "message.decided_again",
+                id=message.id,
+                outcome=new.decision.outcome.value,
+                target=str(new.decision.target or "-"),
+                rule=new.decision.rule,
+                review=new.decision.review,
+                state=new.state.value,
+            )
+    return len(messages)
+
+
+def fetch_answers(portal: Portal, index: Index, questions: Iterable[Question]) -> None:
+    """Bring into the index what the portal knows of these questions."""
+    asked = list(questions)
+    clients = find_by_email(portal, [question.key for question in asked if question.about == "client"])
+    contacts = {contact.id: contact for client in clients.values() for contact in client.contacts}
+    companies = {company.id: company for client in clients.values() for company in client.companies}
+    leads = {lead.id: lead for client in clients.values() for lead in client.leads}
+    company_ids = {number for client in clients.values() for number in client.company_ids}
+    deals = deals_by_id(portal, _numbers(asked, "deal"))
+    deals |= {deal.id: deal for deal in deals_of_clients(portal, sorted(contacts), sorted(company_ids))}
+    _add_clients_of(portal, deals.values(), contacts, companies)
+    letters = activities_by_id(portal, _numbers(asked, "activity")).values()
+    generation = index.generation()
+    with index.writing():
+        index.put_companies(list(companies.values()), generation)
+        index.put_contacts(list(contacts.values()), generation)
+        index.put_leads(list(leads.values()), generation)
+        index.put_deals(list(deals.values()), generation)
+        index.put_sent_letters(letter for letter in letters if letter.direction is Direction.OUTGOING)
+
+
+def _add_clients_of(
+    portal: Portal, deals: Iterable[Deal], contacts: dict[int, Contact], companies: dict[int, Company]
+) -> None:
+    """The contacts and companies of these deals: `sender_check` asks whose client a sender is."""
+    deals = list(deals)
+    missing = {number for deal in deals for number in deal.contact_ids} - contacts.keys()
+    contacts.update(contacts_by_id(portal, sorted(missing)))
+    wanted = {deal.company_id for deal in deals if deal.company_id}
+    wanted |= {number for contact in contacts.values() for number in contact.company_ids}
+    companies.update(companies_by_id(portal, sorted(wanted - companies.keys())))
+
+
+def _again(message: StoredMessage, folder: WatchedFolder | None, knowledge: Knowledge) -> NewMessage:
+    """The message with a second decision; without its folder's configuration the first one stands."""
+    decision = message.decision
+    if folder:
+        decision = decide(folder.letter(message.envelope), knowledge, folder.policy)
+    new = NewMessage(
+        uid=message.uid,
+        direction=message.direction,
+        envelope=message.envelope,
+        decision=decision,
+        internal_date=message.internal_date,
+        size=message.size,
+        seen=message.seen,
+        state=message.state,
+    )
+    incoming = folder is None or folder.kind == "incoming"
+    becomes_activity = incoming or message.direction is Direction.OUTGOING
+    return standing(new, becomes_activity=becomes_activity, ask_portal=False)
+
+
+def _numbers(questions: list[Question], about: str) -> list[int]:
+    return sorted({int(question.key) for question in questions if question.about == about})
