@@ -7,6 +7,8 @@ import re
 
 import idna
 
+# IDNA knows four full stops (RFC 3490 3.1).
+_DOTS_AND_BLANKS = ".。．｡ \t"
 _ID = re.compile(r"<\s*([^<>\s]+)\s*>")
 
 
@@ -17,15 +19,20 @@ def normalise(address: str) -> str:
     A text without '@' gives ''. Never raises.
     """
     local, at, domain = address.strip().strip("<>").strip().rpartition("@")
+    domain = _plain_domain(domain)
     if not at or not local or not domain:
         return ""
     if len(local) > 2 and local[0] == local[-1] == '"' and re.fullmatch(r"[\w.+-]+", local[1:-1]):
         local = local[1:-1]
-    domain = domain.rstrip(".").lower()
+    return f"{local.lower()}@{domain}"
+
+
+def _plain_domain(domain: str) -> str:
+    domain = domain.strip(_DOTS_AND_BLANKS).lower()
     if not domain.isascii():
         with contextlib.suppress(idna.IDNAError):
-            domain = idna.encode(domain, uts46=True).decode("ascii")
-    return f"{local.lower()}@{domain}"
+            domain = idna.encode(domain, uts46=True).decode("ascii").strip(_DOTS_AND_BLANKS)
+    return domain
 
 
 def domain_of(address: str) -> str:
@@ -48,4 +55,4 @@ def canonical_id(message_id: str) -> str:
     """
     found = _ID.search(message_id)
     text = found.group(1) if found else message_id.strip().strip("<>").strip()
-    return "" if any(character.isspace() for character in text) else text.lower()
+    return "" if len(text.split()) > 1 else text.lower()

@@ -47,9 +47,7 @@ def decide(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Decision:
 
 
 def _no_client_letter(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding | None:
-    """Why Bitrix24 never makes an activity of this letter (mail-internals 1.8, points 9 and 11)."""
-    if letter.envelope.nature is Nature.SYSTEM:
-        return _finding("system_mail", "a notification of Bitrix24 itself")
+    """Why Bitrix24 never makes an activity of this letter (mail-internals 1.8, point 11)."""
     if letter.outgoing:
         return None
     writers = [address.email for address in letter.envelope.writers]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from imaprouter.model import Activity, Address, Direction, Envelope, Target
+from imaprouter.text import clean
 
 # The portal may cut longer subjects (mail-internals 3.2).
 COMPARED_SUBJECT = 250
@@ -47,8 +48,8 @@ class Pairing:
 
 
 def subject_key(subject: str) -> str:
-    """The subject as it is compared on both sides: NFC, runs of white space as one blank, 250 characters."""
-    return " ".join(unicodedata.normalize("NFC", subject).split())[:COMPARED_SUBJECT].strip()
+    """The subject as it is compared on both sides: NFC, nothing hidden, single blanks, 250 characters."""
+    return clean(unicodedata.normalize("NFC", subject))[:COMPARED_SUBJECT].strip()
 
 
 def fits(message: Waiting, activity: Activity) -> bool:

@@ -1,0 +1,140 @@
+"""The log: named events with fields, on standard error, as text for people or as JSON Lines for programs.
+
+Whatever is logged, by us or by a library, leaves without secrets and without characters that a terminal obeys.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+#: What stands in the place of a secret.
+MASK = "***"
+
+#: Too short to be told from ordinary text: masking every 'a' would only destroy the log.
+_SHORTEST_SECRET = 4
+_WEBHOOK_CODE = re.compile(r"(/rest/(?:api/)?\d+/)[^/\s'\"?#]+")
+_WORD = re.compile(r"[^\s\"'=\\]+")
+_STANDARD_KEYS = frozenset({"time", "level", "event", "logger"})
+_HANDLER = "imaprouter"
+
+_LIBRARIES = {
+    # One line per request, with the webhook's code in the address.
+    "httpx": logging.WARNING,
+    "httpcore": logging.WARNING,
+    # The whole conversation with the server: mail headers.
+    "imapclient": logging.WARNING,
+    # It logs what it cannot parse, header values included; the envelope's defects name that.
+    "mailparser": logging.CRITICAL,
+    # The error that made it wait, address included; the portal client says so itself.
+    "stamina": logging.ERROR,
+}
+
+_secrets: list[str] = []
+
+
+def setup(format: Literal["text", "json"], verbosity: int = 0) -> None:
+    """Send the log to standard error, instead of where an earlier call sent it.
+
+    `verbosity` 0 shows INFO and above; each step up or down shows one level more (DEBUG) or less (WARNING, ERROR).
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.set_name(_HANDLER)
+    handler.setFormatter(_json_formatter() if format == "json" else _TextFormatter())
+    root = logging.getLogger()
+    for old in [old for old in root.handlers if old.get_name() == _HANDLER]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(min(max(logging.INFO - 10 * verbosity, logging.DEBUG), logging.ERROR))
+    for name, level in _LIBRARIES.items():
+        logging.getLogger(name).setLevel(level)
+
+
+def event(logger: logging.Logger, level: int, name: str, /, **fields: object) -> None:
+    """Log that something happened: a stable dotted name ("message.decided") and what is known of it."""
+    logger.log(level, name, extra={"fields": fields}, stacklevel=2)
+
+
+def register_secret(value: str) -> None:
+    """Mask this text in every line from now on. Texts of less than four characters are not masked."""
+    for form in (value, repr(value)[1:-1]):
+        if len(form) >= _SHORTEST_SECRET and form not in _secrets:
+            _secrets.append(form)
+
+
+def mask(text: str) -> str:
+    """Return the text without registered secrets and without the code of any webhook address."""
+    for secret in sorted(_secrets, key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    return _WEBHOOK_CODE.sub(rf"\1{MASK}", text)
+
+
+def _inert(text: str) -> str:
+    """Write control, bidi and other invisible characters, and lone surrogates, as JSON escapes."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+
+
+class _TextFormatter(logging.Formatter):
+    """`2026-11-24T12:00:00+03:00 INFO    message.decided id=7 subject="Re: offer"`, tracebacks below it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, UTC).astimezone().isoformat(timespec="seconds")
+        fields: dict[str, object] | None = getattr(record, "fields", None)
+        what = record.getMessage() if fields is not None else f"{record.name}: {record.getMessage()}"
+        words = [time, f"{record.levelname:<7}", _inert(mask(what))]
+        words += [f"{key}={_shown(value)}" for key, value in (fields or {}).items()]
+        lines = [" ".join(words)]
+        if record.exc_info:
+            trace = mask(self.formatException(record.exc_info))
+            lines += [f"    {_inert(line)}" for line in trace.splitlines()]
+        return "\n".join(lines)
+
+
+def _shown(value: object) -> str:
+    text = mask(str(value))
+    return (
+        text if _WORD.fullmatch(text) and text.isprintable() else _inert(json.dumps(text, ensure_ascii=False))
+    )
+
+
+def _json_formatter() -> logging.Formatter:
+    from pythonjsonlogger.json import JsonFormatter
+
+    return JsonFormatter(
+        ["levelname", "message", "name"],
+        rename_fields={"levelname": "level", "message": "event", "name": "logger"},
+        timestamp="time",
+        json_serializer=_json_line,
+    )
+
+
+def _json_line(data: dict[str, object], **_: object) -> str:
+    """One flat object: the standard keys, then the fields; a field of such a name gets an underscore."""
+    fields = data.pop("fields", None)
+    if isinstance(fields, dict):
+        data |= {f"{key}_" if key in _STANDARD_KEYS else key: value for key, value in fields.items()}
+    line = {"time": data.pop("time"), **data}
+    return _inert(json.dumps(_plain(line), ensure_ascii=False))
+
+
+def _plain(value: object) -> object:
+    """What JSON can hold, texts masked."""
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case datetime():
+            return value.isoformat(timespec="milliseconds")
+        case timedelta():
+            return value.total_seconds()
+        case dict():
+            return {mask(str(key)): _plain(item) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_plain(item) for item in value]
+        case _:
+            return mask(str(value))

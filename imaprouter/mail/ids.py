@@ -1,0 +1,54 @@
+"""Message-ID, In-Reply-To and References: ids as they are compared, from fields that gateways mangle."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from imaprouter.address import canonical_id
+from imaprouter.mail.charset import Note
+from imaprouter.mail.words import decode
+from imaprouter.text import clean
+
+#: Parents that are kept of one message, the nearest ones (imap.md 5).
+MOST_PARENTS = 500
+_LONGEST_ID = 1000
+
+# A comment hides brackets, and brackets hide a comment: whichever opens first.
+_BRACKETED = re.compile(r"\([^()]*+\)|<([^<>]*+)>")
+_SEPARATOR = re.compile(r"[\s,;<>]+")
+
+
+def message_id(texts: Iterable[str], note: Note) -> str:
+    """Return the first id of a Message-ID field as written, without brackets; '' when there is none."""
+    return next(_ids(texts, note), "")
+
+
+def parents(in_reply_to: Iterable[str], references: Iterable[str], own: str, note: Note) -> tuple[str, ...]:
+    """Return the canonical ids of what is answered: those of In-Reply-To, then References from its end."""
+    nearest = [*_ids(in_reply_to, note), *reversed(list(_ids(references, note)))]
+    canonical = dict.fromkeys(canonical_id(written) for written in nearest)
+    canonical.pop("", None)
+    canonical.pop(canonical_id(own), None)
+    if len(canonical) > MOST_PARENTS:
+        note(f"more than {MOST_PARENTS} ids, the nearest are kept")
+    return tuple(canonical)[:MOST_PARENTS]
+
+
+def _ids(texts: Iterable[str], note: Note) -> Iterator[str]:
+    for text in texts:
+        for written in _written(clean(decode(text, note))):
+            if len(written) > _LONGEST_ID:
+                note("an id that is too long")
+            elif written:
+                yield written
+
+
+def _written(text: str) -> Iterator[str]:
+    """Find ids in brackets, mended where a fold broke them; without brackets, the words with an '@'."""
+    if "<" in text and ">" in text:
+        for found in _BRACKETED.finditer(text):
+            yield "".join((found[1] or "").split())
+        return
+    words = [word for word in _SEPARATOR.split(text) if word]
+    yield from words if len(words) == 1 else (word for word in words if "@" in word)

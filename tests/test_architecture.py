@@ -1,0 +1,121 @@
+"""The import table of ARCHITECTURE.md, checked: who may know whom, and who may know which library."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "imaprouter"
+
+CORE = {"model", "errors", "policy", "address", "text"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "model": set(),
+    "errors": set(),
+    "policy": set(),
+    "address": set(),
+    "text": set(),
+    "mail": CORE,
+    "rules": CORE,
+    "decide": CORE | {"rules"},
+    "pairing": CORE,
+    "plan": CORE,
+    "ledger": CORE,
+    "notice": CORE,
+    "log": CORE,
+    "config": CORE,
+    "store": CORE,
+    "mailbox": CORE,
+    "bitrix24": CORE,
+    "arrival": CORE | {"decide", "store"},
+    "poller": CORE | {"bitrix24", "store"},
+    "refresh": CORE | {"bitrix24", "store"},
+    "lookup": CORE | {"bitrix24", "store", "arrival", "decide", "log"},
+    "watcher": CORE | {"mail", "mailbox", "store", "arrival", "ledger", "log"},
+    "binder": CORE
+    | {"arrival", "bitrix24", "store", "pairing", "plan", "poller", "lookup", "notice", "log", "mailbox"},
+    "service": CORE
+    | {"config", "log", "store", "bitrix24", "mailbox", "binder", "watcher", "arrival", "refresh", "notice"},
+    "sandbox": CORE | {"mail"},
+}
+ONLY_IN = {
+    "imapclient": {"mailbox", "sandbox"},
+    "imaplib": {"mailbox", "sandbox"},
+    "httpx": {"bitrix24"},
+    "mailparser": {"mail"},
+    "sqlite3": {"store"},
+    "sqlite_utils": {"store"},
+    "starlette": {"sandbox"},
+    "pymap": {"sandbox"},
+    "click": {"cli"},
+    "rich": {"cli"},
+    "msgspec": {"store", "config"},
+}
+PURE = {
+    "model",
+    "errors",
+    "policy",
+    "address",
+    "text",
+    "mail",
+    "rules",
+    "decide",
+    "pairing",
+    "plan",
+    "ledger",
+    "notice",
+}
+CLOCKS = {"now", "today", "utcnow", "time", "monotonic"}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def modules() -> list[tuple[str, Path, ast.Module]]:
+    found = sorted(PACKAGE.rglob("*.py"))
+    return [(room_of(path), path, ast.parse(path.read_text("utf-8"))) for path in found]
+
+
+def imports(tree: ast.Module) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return names
+
+
+@pytest.mark.parametrize(("room", "path", "tree"), modules(), ids=lambda value: getattr(value, "name", ""))
+def test_rooms_know_only_whom_they_may(room: str, path: Path, tree: ast.Module) -> None:
+    """A module imports only the rooms that the table allows; `cli` may know everybody."""
+    if room in {"cli", "__init__"}:
+        return
+    known = {name.split(".")[1] for name in imports(tree) if name.startswith("imaprouter.")}
+    assert known - MAY_IMPORT[room] - {room} == set(), path
+
+
+@pytest.mark.parametrize(("room", "path", "tree"), modules(), ids=lambda value: getattr(value, "name", ""))
+def test_each_library_lives_in_its_room(room: str, path: Path, tree: ast.Module) -> None:
+    """A foreign library is imported in one room, where its errors are translated."""
+    used = {name.split(".")[0] for name in imports(tree)}
+    for library, rooms in ONLY_IN.items():
+        assert library not in used or room in rooms, f"{path} imports {library}"
+
+
+@pytest.mark.parametrize(("room", "path", "tree"), modules(), ids=lambda value: getattr(value, "name", ""))
+def test_the_core_has_no_clock_no_log_and_no_files(room: str, path: Path, tree: ast.Module) -> None:
+    """Time, policy and knowledge come into the core as arguments."""
+    if room not in PURE:
+        return
+    called = {
+        node.func.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+    assert called & CLOCKS == set(), path
+    assert not any(name.split(".")[0] in {"logging", "pathlib", "os", "socket"} for name in imports(tree)), (
+        path
+    )
