@@ -76,10 +76,18 @@ def _conflict(trail: tuple[Finding, ...], policy: RoutingPolicy) -> Finding | No
     return Finding("conflict", Verdict.AMBIGUOUS, "conflict", f"{words}: {answer}", candidates=deals)
 
 
+_MACHINES = {
+    Nature.BOUNCE: "a bounce that names no known message",
+    Nature.AUTO_REPLY: "an automatic reply that names no known message",
+    # Shops on the same platform write such mail too, so only what nobody knows is ignored (mail-internals 1.8).
+    Nature.SYSTEM: "a notification of Bitrix24 that concerns no known client",
+}
+
+
 def _fallback(letter: Letter) -> Finding:
-    if letter.envelope.nature in (Nature.BOUNCE, Nature.AUTO_REPLY):
-        kind = "bounce" if letter.envelope.nature is Nature.BOUNCE else "automatic reply"
-        return _finding("machine_names_nothing", f"a {kind} that names no known message")
+    machine = _MACHINES.get(letter.envelope.nature)
+    if machine:
+        return _finding("machine_names_nothing", machine)
     return _finding("nothing_known", "no rule knows a client or a deal: left as Bitrix24 made it")
 
 

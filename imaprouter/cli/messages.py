@@ -43,10 +43,10 @@ def explain(app: App, ref: str, as_json: bool) -> None:
                 click.echo("\n".join(_explained_text(journal, message)))
 
 
-@click.group(invoke_without_command=True)
+@click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
-@click.pass_context
-def queue(context: click.Context, as_json: bool) -> None:
+@pass_app
+def queue(app: App, as_json: bool) -> None:
     """Messages that wait for a person, oldest first.
 
     \b
@@ -54,11 +54,9 @@ def queue(context: click.Context, as_json: bool) -> None:
         imaprouter queue
         imaprouter queue --json
     """
-    if context.invoked_subcommand:
-        return
     from imaprouter.model import State
 
-    with _journal(context.find_object(App) or context.obj) as journal:
+    with _journal(app) as journal:
         waiting = journal.messages.in_states(State.REVIEW, State.FAILED, State.MISSING, State.UNREADABLE)
         for message in waiting:
             if as_json:

@@ -1,0 +1,5 @@
+"""`python -m imaprouter`."""
+
+from imaprouter.cli import main
+
+main()

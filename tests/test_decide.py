@@ -1,0 +1,434 @@
+"""Rules and decision: the policies, one by one, and the laws that hold for every letter."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from company import COMPANIES, CONTACTS, DEALS, deal_row, index_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imaprouter.decide import decide
+from imaprouter.model import (
+    Address,
+    Decision,
+    EntityType,
+    Envelope,
+    Finding,
+    Letter,
+    Nature,
+    Outcome,
+    Question,
+    Target,
+    Verdict,
+    deal,
+)
+from imaprouter.policy import (
+    AddressPolicy,
+    MarkerPolicy,
+    ParticipantsPolicy,
+    RoutingPolicy,
+    ThreadPolicy,
+)
+from imaprouter.store.index import Index
+
+POLICY = RoutingPolicy()
+OWN = frozenset({"sales@company.ru"})
+LETTERS_SENT = [
+    {
+        "ID": 501,
+        "DIRECTION": "2",
+        "OWNER_TYPE_ID": "2",
+        "OWNER_ID": "1",
+        "SETTINGS": {"MESSAGE_HEADERS": {"Message-Id": "<crm.activity.501-ABC123@company.bitrix24.ru>"}},
+    }
+]
+SENT = "crm.activity.501-abc123@company.bitrix24.ru"
+
+
+def letter(
+    sender: str = "sergey@horns.ru",
+    *to: str,
+    cc: tuple[str, ...] = (),
+    subject: str = "КП",
+    parents: tuple[str, ...] = (),
+    nature: Nature = Nature.CLIENT,
+    reply_to: tuple[str, ...] = (),
+) -> Letter:
+    envelope = Envelope(
+        subject=subject,
+        from_=(Address(sender),),
+        reply_to=tuple(map(Address, reply_to)),
+        to=tuple(map(Address, to or ("sales@company.ru",))),
+        cc=tuple(map(Address, cc)),
+        parents=parents,
+        nature=nature,
+    )
+    return Letter(envelope, OWN, OWN)
+
+
+def routed(
+    what: Letter, policy: RoutingPolicy = POLICY, index: Index | None = None, **rows: list[Any]
+) -> Decision:
+    return decide(what, index or index_of(activities=LETTERS_SENT, **rows), policy)
+
+
+def finding(decision: Decision, rule: str) -> Finding:
+    (found,) = [found for found in decision.trail if found.rule == rule]
+    return found
+
+
+def with_participants(**changes: Any) -> RoutingPolicy:
+    return replace(POLICY, participants=ParticipantsPolicy(**changes))
+
+
+# ── the exact example: two funnels, one client ───────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("employee", "number"), [("masha@company.ru", 1), ("ilya@company.ru", 2)])
+def test_the_addressed_manager_names_the_deal(employee: str, number: int) -> None:
+    """Sergey has a deal with each: To and Cc tell which."""
+    for what in (letter("sergey@horns.ru", employee), letter(cc=(employee,))):
+        decision = routed(what)
+        assert (decision.target, decision.rule, decision.review) == (deal(number), "participants", False)
+        assert employee in decision.reason
+
+
+def test_two_deals_and_nobody_addressed_is_a_question() -> None:
+    """Nobody guesses: both deals are candidates, a person decides."""
+    decision = routed(letter())
+    assert (decision.outcome, decision.target, decision.review) == (Outcome.LEAVE, None, True)
+    assert decision.candidates == (1, 2)
+
+
+# ── marker ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("check", "sender", "verdict"),
+    [
+        ("off", "anna@romashka.ru", Verdict.MATCH),
+        ("related", "sergey@horns.ru", Verdict.MATCH),
+        ("related", "stranger@nowhere.ru", Verdict.MATCH),
+        ("related", "anna@romashka.ru", Verdict.REJECTED),
+        ("strict", "sergey@horns.ru", Verdict.MATCH),
+        ("strict", "colleague@horns.ru", Verdict.MATCH),
+        ("strict", "stranger@nowhere.ru", Verdict.REJECTED),
+        ("strict", "anna@romashka.ru", Verdict.REJECTED),
+    ],
+)
+def test_sender_check(check: Any, sender: str, verdict: Verdict) -> None:
+    """off: anybody; related: not somebody else's client; strict: the client or his corporate domain."""
+    policy = replace(POLICY, marker=MarkerPolicy(sender_check=check))
+    assert finding(routed(letter(sender, subject="Re: #1"), policy), "marker").verdict is verdict
+
+
+def test_a_free_mail_domain_relates_nobody() -> None:
+    """Sharing mail.ru with a client proves nothing."""
+    rows = [deal_row(1, 5, COMPANY_ID=None, CONTACT_IDS=[22])]
+    policy = replace(POLICY, marker=MarkerPolicy(sender_check="strict"))
+    decision = routed(letter("other@mail.ru", subject="#1"), policy, deals=rows)
+    assert finding(decision, "marker").verdict is Verdict.REJECTED
+
+
+@pytest.mark.parametrize(("choice", "rule"), [("bind", "marker"), ("next_rule", "participants")])
+def test_marker_of_a_closed_deal(choice: Any, rule: str) -> None:
+    """closed_deal: the won deal, or the next rule."""
+    policy = replace(POLICY, marker=MarkerPolicy(closed_deal=choice))
+    assert routed(letter("sergey@horns.ru", "masha@company.ru", subject="#4"), policy).rule == rule
+
+
+def test_a_deal_that_the_index_does_not_know_is_asked_of_the_portal() -> None:
+    """No match now, and a question for the live look-up."""
+    decision = routed(letter(subject="#99"))
+    assert finding(decision, "marker").verdict is Verdict.NO_MATCH
+    assert Question("deal", "99") in decision.unknown
+
+
+@pytest.mark.parametrize(
+    ("subject", "target", "review"),
+    [("#1 и #3", deal(1), False), ("#1 и #2", None, True), ("#1 #1", deal(1), False)],
+)
+def test_several_markers(subject: str, target: Target | None, review: bool) -> None:
+    """The one of the sender's; two of his are a question."""
+    policy = replace(POLICY, marker=MarkerPolicy(sender_check="off"))
+    decision = routed(letter(subject=subject), policy)
+    assert (decision.target, decision.review) == (target, review)
+
+
+# ── thread ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_reply_to_a_letter_of_the_crm_belongs_to_its_deal() -> None:
+    """In-Reply-To names the whole Message-ID of the outgoing activity."""
+    decision = routed(letter(parents=("unknown@x", SENT)))
+    assert (decision.target, decision.rule) == (deal(1), "thread")
+
+
+def test_the_number_in_a_crm_id_proves_nothing() -> None:
+    """A forged code is no match; the portal is asked whether such a letter exists."""
+    decision = routed(letter(parents=("crm.activity.501-zzz999@company.bitrix24.ru",)))
+    assert finding(decision, "thread").verdict is Verdict.NO_MATCH
+    assert Question("activity", "501") in decision.unknown
+
+
+def test_somebody_elses_client_does_not_inherit_a_thread() -> None:
+    """Anna quotes an id of Sergey's thread: rejected, her own deal instead."""
+    decision = routed(letter("anna@romashka.ru", parents=(SENT,)))
+    assert finding(decision, "thread").verdict is Verdict.REJECTED
+    assert decision.target == deal(3)
+
+
+@pytest.mark.parametrize(("choice", "rule"), [("bind", "thread"), ("next_rule", "participants")])
+def test_thread_of_a_closed_deal(choice: Any, rule: str) -> None:
+    """closed_deal holds for threads, too."""
+    policy = replace(POLICY, thread=ThreadPolicy(closed_deal=choice))
+    rows = [deal_row(1, 5, STAGE_SEMANTIC_ID="S"), deal_row(2, 6)]
+    assert routed(letter(parents=(SENT,)), policy, deals=rows).rule == rule
+
+
+# ── address ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_plus_tag_names_the_deal() -> None:
+    """sales+d1@ in To; a tag on a stranger's address means nothing."""
+    assert routed(letter("sergey@horns.ru", "sales+d1@company.ru")).rule == "address"
+    assert routed(letter("sergey@horns.ru", "friend+d1@elsewhere.ru")).rule != "address"
+
+
+def test_a_plus_tag_of_somebody_elses_deal_is_rejected() -> None:
+    """The sender is known as another client."""
+    decision = routed(letter("anna@romashka.ru", "sales+d1@company.ru"))
+    assert finding(decision, "address").verdict is Verdict.REJECTED
+    assert decision.target == deal(3)
+
+
+def test_an_alias_narrows_to_its_pipeline() -> None:
+    """Of Sergey's two deals the one in pipeline 1."""
+    policy = replace(POLICY, address=AddressPolicy(category={"support@company.ru": 1}))
+    assert routed(letter("sergey@horns.ru", "support@company.ru"), policy).target == deal(2)
+
+
+# ── participants: every value of every policy ────────────────────────────────────────────────────────────────
+
+COMPANY_10 = Target(EntityType.COMPANY, 10)
+CONTACT_20 = Target(EntityType.CONTACT, 20)
+
+
+@pytest.mark.parametrize(
+    ("choice", "target", "review"),
+    [
+        ("company", COMPANY_10, False),
+        ("contact", CONTACT_20, False),
+        ("last_closed_deal", deal(4), False),
+        ("leave", None, False),
+        ("review", None, True),
+    ],
+)
+def test_no_active_deal(choice: Any, target: Target | None, review: bool) -> None:
+    """The client has only a won deal."""
+    decision = routed(letter(), with_participants(no_active_deal=choice), deals=DEALS[3:])
+    assert (decision.target, decision.review, decision.rule) == (target, review, "participants")
+
+
+@pytest.mark.parametrize(
+    ("choice", "target", "review"),
+    [
+        ("company", COMPANY_10, False),
+        ("contact", CONTACT_20, False),
+        ("leave", None, False),
+        ("review", None, True),
+    ],
+)
+def test_no_responsible(choice: Any, target: Target | None, review: bool) -> None:
+    """Ilya is addressed, and none of the client's deals is his."""
+    decision = routed(
+        letter("sergey@horns.ru", "ilya@company.ru"),
+        with_participants(no_responsible=choice),
+        deals=DEALS[:1],
+    )
+    assert (decision.target, decision.review) == (target, review)
+
+
+@pytest.mark.parametrize(
+    ("choice", "target", "review"),
+    [("review", None, True), ("latest", deal(2), False), ("company", COMPANY_10, False)],
+)
+def test_several_deals(choice: Any, target: Target | None, review: bool) -> None:
+    """Two deals fit equally; the latest is the one that was changed last."""
+    decision = routed(letter(), with_participants(several_deals=choice))
+    assert (decision.target, decision.review) == (target, review)
+
+
+@pytest.mark.parametrize(("choice", "review"), [("deals", False), ("review", True)])
+def test_shared_address(choice: Any, review: bool) -> None:
+    """One address on two contacts: their deals together, or a person."""
+    twins = [CONTACTS[0], {**CONTACTS[1], "EMAIL": [{"VALUE": "sergey@horns.ru"}]}]
+    decision = routed(letter(), with_participants(shared_address=choice), contacts=twins, deals=[DEALS[2]])
+    assert decision.review is review
+    assert decision.target == (None if review else deal(3))
+
+
+def test_an_alias_of_an_employee_counts() -> None:
+    """m.petrova@ is Masha."""
+    policy = with_participants(user_aliases={"masha@company.ru": ("m.petrova@company.ru",)})
+    assert routed(letter("sergey@horns.ru", "m.petrova@company.ru"), policy).target == deal(1)
+
+
+def test_reply_to_comes_before_from() -> None:
+    """A web form writes in the client's name, as Bitrix24 reads it."""
+    decision = routed(letter("form@site.ru", "masha@company.ru", reply_to=("sergey@horns.ru",)))
+    assert decision.target == deal(1)
+
+
+def test_the_contacts_own_deal_comes_before_a_colleagues() -> None:
+    """Both are the company's; one has the sender as its contact."""
+    colleague = {"ID": 23, "NAME": "Ольга", "COMPANY_IDS": [10], "EMAIL": [{"VALUE": "olga@horns.ru"}]}
+    rows = [deal_row(1, 5, CONTACT_IDS=[20]), deal_row(2, 6, CONTACT_IDS=[23])]
+    decision = routed(letter("olga@horns.ru"), deals=rows, contacts=[*CONTACTS, colleague])
+    assert decision.target == deal(2)
+
+
+def test_the_shared_mailbox_of_a_user_excludes_nothing() -> None:
+    """sales@ may be somebody's address in the portal: that is no addressed employee."""
+    users = [{"ID": 9, "EMAIL": "sales@company.ru", "NAME": "Общий", "ACTIVE": True}]
+    assert routed(letter(), users=users, deals=DEALS[:1]).target == deal(1)
+
+
+# ── natures, conflicts, outgoing ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("nature", [Nature.BOUNCE, Nature.AUTO_REPLY])
+def test_a_machine_is_routed_by_what_it_answers_only(nature: Nature) -> None:
+    """Its sender says nothing: thread, or ignored."""
+    assert routed(letter(parents=(SENT,), nature=nature)).target == deal(1)
+    assert routed(letter("sergey@horns.ru", "masha@company.ru", nature=nature)).outcome is Outcome.IGNORE
+
+
+def test_a_colleagues_letter_is_ignored() -> None:
+    """Bitrix24 makes no activity of it (mail-internals 1.8)."""
+    assert routed(letter("masha@company.ru", subject="#1")).outcome is Outcome.IGNORE
+
+
+def test_a_from_that_reads_two_ways_is_not_trusted() -> None:
+    """No participants by such a sender; the marker still obeys sender_check."""
+    what = letter("sergey@horns.ru", "masha@company.ru")
+    unclear = replace(what, envelope=replace(what.envelope, from_is_clear=False))
+    decision = routed(unclear)
+    assert decision.target is None
+    assert finding(decision, "participants").code == "from_unclear"
+
+
+@pytest.mark.parametrize(("choice", "target", "review"), [("order", deal(2), False), ("review", None, True)])
+def test_contradictions_are_named(choice: Any, target: Target | None, review: bool) -> None:
+    """Marker says 2, thread says 1: the stronger wins or a person decides, and the trail names both."""
+    policy = replace(POLICY, on_conflict=choice)
+    decision = routed(letter(subject="#2", parents=(SENT,)), policy)
+    assert (decision.target, decision.review) == (target, review)
+    assert finding(decision, "conflict").candidates == (1, 2)
+
+
+def test_outgoing_mail_turns_the_roles_round() -> None:
+    """The recipient is the client, the writer the employee."""
+    what = letter("masha@company.ru", "sergey@horns.ru")
+    decision = routed(replace(what, outgoing=True))
+    assert decision.target == deal(1)
+
+
+# ── laws ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+people = st.sampled_from(
+    [
+        "sergey@horns.ru",
+        "info@horns.ru",
+        "anna@romashka.ru",
+        "alone@mail.ru",
+        "masha@company.ru",
+        "ilya@company.ru",
+        "gone@company.ru",
+        "sales@company.ru",
+        "sales+d1@company.ru",
+        "stranger@nowhere.ru",
+    ]
+)
+letters = st.builds(
+    lambda sender, to, cc, subject, parents, nature, outgoing: replace(
+        letter(sender, *to, cc=tuple(cc), subject=subject, parents=tuple(parents), nature=nature),
+        outgoing=outgoing,
+    ),
+    people,
+    st.lists(people, max_size=3),
+    st.lists(people, max_size=2),
+    st.sampled_from(["КП", "#1", "Re: #2 и #3", "#1 #2", "#99", "C# и #12228"]),
+    st.lists(st.sampled_from([SENT, "unknown@x"]), max_size=2),
+    st.sampled_from(Nature),
+    st.booleans(),
+)
+policies = st.builds(
+    lambda conflict, several, shared: replace(
+        with_participants(several_deals=several, shared_address=shared), on_conflict=conflict
+    ),
+    st.sampled_from(["order", "review"]),
+    st.sampled_from(["review", "latest", "company"]),
+    st.sampled_from(["deals", "review"]),
+)
+COMPANY = index_of(activities=LETTERS_SENT)
+
+
+def conclusion(decision: Decision) -> Mapping[str, object]:
+    return {
+        "outcome": decision.outcome,
+        "target": decision.target,
+        "rule": decision.rule,
+        "review": decision.review,
+        "candidates": decision.candidates,
+    }
+
+
+@given(letters, policies)
+def test_every_letter_gets_a_whole_decision(what: Letter, policy: RoutingPolicy) -> None:
+    """Nothing raises; a review has no target, a target fits its outcome, and there is always a reason."""
+    decision = decide(what, COMPANY, policy)
+    assert decision.reason
+    assert decision.trail
+    assert not (decision.review and decision.target)
+    if decision.target:
+        assert decision.outcome.value == decision.target.type.value
+    else:
+        assert decision.outcome in (Outcome.LEAVE, Outcome.IGNORE)
+
+
+@given(letters, policies, st.randoms(use_true_random=False))
+def test_the_order_of_recipients_and_rows_changes_nothing(
+    what: Letter, policy: RoutingPolicy, chance: random.Random
+) -> None:
+    """A decision depends on who is there, not on where he stands."""
+    envelope = what.envelope
+    to, cc = list(envelope.to), list(envelope.cc)
+    deals, contacts = list(DEALS), list(CONTACTS)
+    for rows in (to, cc, deals, contacts):
+        chance.shuffle(rows)
+    turned = replace(what, envelope=replace(envelope, to=tuple(to), cc=tuple(cc)))
+    index = index_of(activities=LETTERS_SENT, deals=deals, contacts=contacts)
+    assert conclusion(decide(turned, index, policy)) == conclusion(decide(what, COMPANY, policy))
+
+
+UNRELATED = index_of(
+    activities=LETTERS_SENT,
+    companies=[*COMPANIES, {"ID": 90, "TITLE": "Чужие", "EMAIL": [{"VALUE": "x@unrelated.ru"}]}],
+    contacts=[
+        *CONTACTS,
+        {"ID": 91, "NAME": "Чужой", "COMPANY_IDS": [90], "EMAIL": [{"VALUE": "y@unrelated.ru"}]},
+    ],
+    deals=[*DEALS, deal_row(92, 5, COMPANY_ID=90, CONTACT_IDS=[91])],
+)
+
+
+@given(letters, policies)
+def test_an_unrelated_deal_never_changes_a_decision(what: Letter, policy: RoutingPolicy) -> None:
+    """A stranger's company, contact and deal are nothing to this letter."""
+    assert conclusion(decide(what, UNRELATED, policy)) == conclusion(decide(what, COMPANY, policy))
