@@ -1,6 +1,6 @@
 """The log: named events with fields, on standard error, as text for people or as JSON Lines for programs.
 
-Whatever is logged, by us or by a library, leaves without secrets and without characters that a terminal obeys.
+Whatever is logged, by us or by a library, leaves without secrets and without what a terminal would obey.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _LIBRARIES = {
 _secrets: list[str] = []
 
 
-def setup(format: Literal["text", "json"], verbosity: int = 0) -> None:
+def setup(log_format: Literal["text", "json"], verbosity: int = 0) -> None:
     """Send the log to standard error, instead of where an earlier call sent it.
 
-    `verbosity` 0 shows INFO and above; each step up or down shows one level more (DEBUG) or less (WARNING, ERROR).
+    `verbosity` 0 shows INFO and above, 1 also DEBUG, -1 from WARNING on, -2 only ERROR.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.set_name(_HANDLER)
-    handler.setFormatter(_json_formatter() if format == "json" else _TextFormatter())
+    handler.setFormatter(_json_formatter() if log_format == "json" else _TextFormatter())
     root = logging.getLogger()
     for old in [old for old in root.handlers if old.get_name() == _HANDLER]:
         root.removeHandler(old)
@@ -98,9 +98,9 @@ class _TextFormatter(logging.Formatter):
 
 def _shown(value: object) -> str:
     text = mask(str(value))
-    return (
-        text if _WORD.fullmatch(text) and text.isprintable() else _inert(json.dumps(text, ensure_ascii=False))
-    )
+    if _WORD.fullmatch(text) and text.isprintable():
+        return text
+    return _inert(json.dumps(text, ensure_ascii=False))
 
 
 def _json_formatter() -> logging.Formatter:

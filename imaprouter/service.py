@@ -56,12 +56,13 @@ class Service:
             stop=self._stop,
         )
         folders = list(_watched_folders(mailboxes, settings))
+        self._watched = {(watched.mailbox, watched.name): watched for _, watched in folders}
         self._binder = BinderLoop(
             self._portal,
             self._journal_path,
             settings.binding,
             mailbox_emails={watched.mailbox: watched.own_addresses for _, watched in folders},
-            watched={(watched.mailbox, watched.name): watched for _, watched in folders}.get,
+            watched=lambda mailbox, folder: self._watched.get((mailbox, folder)),
             language=language,
             stop=self._stop,
         )

@@ -31,6 +31,7 @@ class App:
             from imaprouter.config import find_config, load
 
             self._settings = load(find_config(self._config, os.environ), os.environ)
+            _mask_secrets(self._settings)
         return self._settings
 
     def start_log(self, *, default: int = 0) -> None:
@@ -46,6 +47,16 @@ class App:
         return next((os.environ[name] for name in names if os.environ.get(name)), "")
 
 
+def _mask_secrets(settings: Settings) -> None:
+    """No line of the log may carry them, whoever writes it."""
+    from imaprouter.log import register_secret
+
+    for mailbox in settings.mailboxes:
+        register_secret(mailbox.password)
+    if settings.portal:
+        register_secret(settings.portal.webhook_url.rstrip("/").rpartition("/")[2])
+
+
 pass_app = click.make_pass_decorator(App)
 
 
@@ -58,19 +69,14 @@ class ReportingGroup(click.Group):
         except ImaprouterError as error:
             if isinstance(ctx.obj, App) and ctx.obj.verbosity > 0:
                 traceback.print_exc()
-            raise _Reported(error) from error
+            click.echo(_report(error), err=True)
+            raise click.exceptions.Exit(error.exit_code) from error
 
 
-class _Reported(click.ClickException):
-    def __init__(self, error: ImaprouterError) -> None:
-        super().__init__(error.message)
-        self.exit_code = error.exit_code
-        self._error = error
-
-    def show(self, file: Any = None) -> None:
-        lines = [f"imaprouter: {self._error.message}"]
-        if isinstance(self._error, ConfigError):
-            lines += [f"  - {problem}" for problem in self._error.problems]
-        if self._error.advice:
-            lines.append(f"  {self._error.advice}")
-        click.echo("\n".join(lines), err=True)
+def _report(error: ImaprouterError) -> str:
+    lines = [f"imaprouter: {error.message}"]
+    if isinstance(error, ConfigError):
+        lines += [f"  - {problem}" for problem in error.problems]
+    if error.advice:
+        lines.append(f"  {error.advice}")
+    return "\n".join(lines)

@@ -60,7 +60,12 @@ def cache_refresh(app: App, full: bool, force: bool, as_json: bool) -> None:
         report = refresh(portal, index, full=full, force=force, progress=progress)
     portal.close()
     if as_json:
-        values = {"full": report.full, "requests": report.requests, "read": report.read, "rows": report.counts}
+        values = {
+            "full": report.full,
+            "requests": report.requests,
+            "read": report.read,
+            "rows": report.counts,
+        }
         click.echo(as_line(values))
         return
     kind = "full" if report.full else "incremental"

@@ -161,15 +161,17 @@ def _play(rehearsal: Rehearsal, settings: Settings) -> list[_Row]:
     from imaprouter.store.journal import Journal
 
     letters = rehearsal.letters
-    for letter in letters:
+    click.echo(f"{len(letters)} letters arrive:")
+    for number, letter in enumerate(letters, start=1):
         rehearsal.mail.append(letter.raw, folder=letter.folder)
-    click.echo(f"{len(letters)} letters delivered; imaprouter reads and decides …")
+        click.echo(f"{number:>4}. {letter.story}")
+    click.echo("\nimaprouter reads their headers and decides …")
     _until(settings.store.path.exists)
     journal = Journal(settings.store.path)
     try:
         _until(lambda: journal.messages.count() >= len(letters))
         imported = rehearsal.import_mail()
-        click.echo("Bitrix24 has made activities of them, in its own way; imaprouter corrects …\n")
+        click.echo("Bitrix24 makes activities of them in its own way; imaprouter corrects the bindings …\n")
         _until(lambda: not journal.messages.in_states(State.WAITING, State.PAIRED))
         messages = sorted(journal.messages.in_states(*State), key=lambda message: message.uid)
         bindings = rehearsal.portal.crm.bindings
@@ -189,21 +191,33 @@ def _until(condition: Callable[[], object]) -> None:
 
 
 def _show(rows: list[_Row]) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title="From Bitrix24's binding to the right one", show_lines=True, title_justify="left")
-    for name in ("", "letter", "Bitrix24", "imaprouter", "why"):
-        table.add_column(name, overflow="fold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", justify="right")
+    table.add_column("letter", ratio=3)
+    table.add_column("Bitrix24", min_width=8)
+    table.add_column("now", min_width=10)
+    table.add_column("why", ratio=4)
     for number, row in enumerate(rows, start=1):
-        envelope = row.message.envelope if row.message else None
-        sender = envelope.writers[0].email if envelope and envelope.writers else "?"
-        letter = Text.assemble((envelope.subject if envelope else "?", "bold"), f"\n{sender}\n{row.letter.story}")
-        style = "green" if row.right else "bold red"
-        reason = row.message.decision.reason if row.message else "not read"
-        table.add_row(str(number), letter, _named(row.before), Text(_ended(row), style), Text(reason))
-    Console().print(table)
+        if not row.message:
+            table.add_row(str(number), row.letter.story, "", Text("not read", "bold red"), "")
+            continue
+        envelope = row.message.envelope
+        sender = envelope.writers[0].email if envelope.writers else "?"
+        table.add_row(
+            str(number),
+            Text.assemble((envelope.subject, "bold"), f"\n{sender}"),
+            _named(row.before),
+            Text(_ended(row), "green" if row.right else "bold red"),
+            Text(row.message.decision.reason),
+        )
+    console = Console()
+    # Away from a terminal nobody breaks lines for us.
+    console.print(table, width=console.width if console.is_terminal else 130)
 
 
 def _ended(row: _Row) -> str:
@@ -219,7 +233,7 @@ def _named(pairs: list[tuple[int, int]]) -> str:
 
     bindings = [Binding(*pair) for pair in pairs]
     main = [binding for binding in bindings if binding.is_deal or binding.is_lead] or bindings
-    return ", ".join(map(str, main)) or "no activity"
+    return ", ".join(map(str, sorted(main, reverse=True))) or "no activity"
 
 
 def _configuration(rehearsal: Rehearsal) -> str:

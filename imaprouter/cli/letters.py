@@ -61,7 +61,7 @@ def _is_mbox(path: Path) -> bool:
 def _mbox(path: Path) -> Iterator[tuple[str, bytes | str]]:
     box = mailbox.mbox(path, create=False)
     try:
-        for key in box.iterkeys():
-            yield f"{path}#{key + 1}", box.get_bytes(key)
+        for number, key in enumerate(box.iterkeys(), start=1):
+            yield f"{path}#{number}", box.get_bytes(key)
     finally:
         box.close()

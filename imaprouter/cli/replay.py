@@ -106,5 +106,3 @@ def _print_error(source: str, problem: str, as_json: bool) -> None:
         click.echo(as_line({"source": source, "error": problem}))
     else:
         click.echo(f"{source}: {problem}", err=True)
-
-

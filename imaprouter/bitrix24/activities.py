@@ -1,0 +1,96 @@
+"""E-mail activities and their bindings, as the binder asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from imaprouter.bitrix24 import rows
+from imaprouter.bitrix24.commands import Command, value
+from imaprouter.bitrix24.listing import PAGE, Listing, by_ids, pages
+from imaprouter.bitrix24.portal import Portal
+from imaprouter.bitrix24.values import Row, integer, moment
+from imaprouter.bitrix24.values import rows as table
+from imaprouter.errors import PortalError
+from imaprouter.model import Activity, Binding
+
+#: Ids are given in the order of insertion, not of commit: a long transaction of the mail sync may show an id
+#: after a higher one was read (mail-internals 3.7).
+OVERLAP = 100
+
+_EMAILS = Listing(
+    "crm.activity.list",
+    {"select": rows.ACTIVITY_FIELDS},
+    rows.activity,
+    {"TYPE_ID": 4, "PROVIDER_ID": "CRM_EMAIL"},
+    rows.is_email,
+)
+
+
+def email_activities_after(portal: Portal, last_id: int) -> list[Activity]:
+    """E-mail activities above `last_id`, and again those just below it that may have come late, by id.
+
+    One request while fewer than fifty are new. PortalError when the list could not be read.
+    """
+    below = range(max(0, last_id - OVERLAP), last_id, PAGE)
+    again = [_EMAILS.command({">ID": above, "<=ID": min(above + PAGE, last_id)}) for above in below]
+    answers = portal.batch([_EMAILS.after(last_id), *again])
+    found = [row for answer in answers for row in table(value(answer))]
+    wanted = {integer(row.get("ID")): row for row in found if integer(row.get("ID")) > last_id - OVERLAP}
+    activities = {activity.id: activity for activity in _EMAILS.values(list(wanted.values()))}
+    newest = [integer(row.get("ID")) for row in table(value(answers[0]))]
+    if len(newest) >= PAGE:
+        for portion in pages(portal, _EMAILS, after=max(newest)):
+            activities.update((activity.id, activity) for activity in portion)
+    return [activities[number] for number in sorted(activities)]
+
+
+def email_activities(
+    portal: Portal, *, created_since: datetime, created_until: datetime | None = None
+) -> Iterator[list[Activity]]:
+    """E-mail activities that the portal made in this time, both ends included, at most 2,500 at a time."""
+    condition = {**_EMAILS.filter, ">=CREATED": created_since}
+    if created_until is not None:
+        condition["<=CREATED"] = created_until
+
+    def accept(row: Row) -> bool:
+        made = moment(row.get("CREATED"))
+        if made is None or made < created_since.replace(microsecond=0):
+            return False
+        return rows.is_email(row) and (created_until is None or made <= created_until)
+
+    return pages(portal, Listing(_EMAILS.method, _EMAILS.params, _EMAILS.parse, condition, accept))
+
+
+def email_activities_starting(portal: Portal, moments: Sequence[datetime]) -> list[Activity]:
+    """E-mail activities whose START_TIME is one of these, to the second: looks for single letters.
+
+    At most fifty for each moment.
+    """
+    wanted = {moment.replace(microsecond=0) for moment in moments}
+    answers = portal.batch([_EMAILS.command({"START_TIME": when}) for when in sorted(wanted)])
+    found = {activity.id: activity for answer in answers for activity in _EMAILS.values(table(value(answer)))}
+    return [found[number] for number in sorted(found) if found[number].start_time in wanted]
+
+
+def activities_by_id(portal: Portal, ids: Sequence[int]) -> dict[int, Activity]:
+    """The e-mail activities with these ids, without those that are gone or cannot be read."""
+    return {activity.id: activity for activity in by_ids(portal, _EMAILS, ids)}
+
+
+def bindings(portal: Portal, activity_ids: Sequence[int]) -> dict[int, tuple[Binding, ...] | PortalError]:
+    """What each activity is bound to, in the portal's order, or why that cannot be read.
+
+    Only objects that the webhook may read are named (rest.md 2.7).
+    """
+    wanted = list(dict.fromkeys(activity_ids))
+    answers = portal.batch([binding_list(number) for number in wanted])
+    return {
+        number: answer if isinstance(answer, PortalError) else rows.bindings(answer)
+        for number, answer in zip(wanted, answers, strict=True)
+    }
+
+
+def binding_list(activity_id: int) -> Command:
+    """The command behind `bindings`, for a batch of one's own; `rows.bindings` reads its answer."""
+    return Command("crm.activity.binding.list", {"activityId": activity_id}, read=True)

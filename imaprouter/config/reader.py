@@ -1,0 +1,147 @@
+"""Tables into dataclasses, collecting every problem instead of stopping at the first."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import Field, fields, is_dataclass
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+
+from imaprouter.config.values import FromEnvironment, convert
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
+
+#: What can stand behind the name of a secret.
+FORMS = ("", "_file", "_env")
+
+_INDEX = re.compile(r"\[\d+\]")
+
+
+class Reader:
+    """Reads the tables of one configuration; `problems` and `warnings` are sentences that begin by a key."""
+
+    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
+        self.problems: list[str] = []
+        self.warnings: list[str] = []
+        #: Keys whose secret stands in the file itself.
+        self.inline_secrets: list[str] = []
+        self.folder = folder
+        self._environ = environ
+
+    def problem(self, key: str, what: str) -> None:
+        self.problems.append(f"{key}: {what}")
+
+    def table(self, cls: type[T], raw: object, where: str) -> T:
+        """Read a table as `cls`. What is left out or wrong gets its default; the wrong is a problem, too."""
+        if not isinstance(raw, dict):
+            self.problem(where, "expected a table")
+            return cls()
+        self._unknown_keys(cls, raw, where)
+        hints = get_type_hints(cls, include_extras=True)
+        values: dict[str, Any] = {}
+        for item in fields(cls):
+            key = f"{where}.{item.name}"
+            if item.metadata.get("required") and not _is_given(item, raw):
+                self.problem(key, "is missing")
+            elif item.metadata.get("secret"):
+                values[item.name] = self._secret(raw, item.name, where)
+            elif item.name not in raw:
+                continue
+            elif is_dataclass(hints[item.name]):
+                values[item.name] = self.table(hints[item.name], raw[item.name], key)
+            else:
+                try:
+                    values[item.name] = convert(hints[item.name], raw[item.name], _INDEX.sub("", key))
+                except ValueError as error:
+                    self.problem(_origin(raw[item.name], key), str(error))
+        return cls(**values)
+
+    def file(self, path: str, key: str) -> str:
+        """Return the absolute path of a file that a key names, '' for ''; an unreadable file is a problem."""
+        if not path:
+            return ""
+        absolute = self.folder / Path(path).expanduser()
+        if not absolute.is_file() or not os.access(absolute, os.R_OK):
+            self.problem(key, f"cannot read {absolute}")
+        return str(absolute)
+
+    def _unknown_keys(self, cls: type, raw: Mapping[str, Any], where: str) -> None:
+        names = {item.name: bool(item.metadata.get("secret")) for item in fields(cls)}
+        known = [
+            *names,
+            *(f"{name}{form}" for name, secret in names.items() if secret for form in FORMS if form),
+        ]
+        for key in raw:
+            if key not in known:
+                self.unknown(f"{where}.{key}", key, known)
+
+    def unknown(self, key: str, name: str, known: list[str]) -> None:
+        """Report a key that nobody knows, with the nearest one that somebody does."""
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(sorted(known))}"
+        self.problem(key, f"unknown key; {hint}")
+
+    def _secret(self, raw: Mapping[str, Any], name: str, where: str) -> str:
+        given = [f"{name}{form}" for form in FORMS if f"{name}{form}" in raw]
+        if len(given) > 1:
+            self.problem(f"{where}.{name}", f"given twice, as {' and '.join(given)}; keep one")
+        if not given:
+            return ""
+        value = raw[given[0]]
+        key = _origin(value, f"{where}.{given[0]}")
+        if not isinstance(value, str):
+            self.problem(key, "expected a text")
+            return ""
+        if given[0] == name:
+            if not isinstance(value, FromEnvironment):
+                self.inline_secrets.append(key)
+            return str(value)
+        found = self._from_file(value, key) if given[0].endswith("_file") else self._from_variable(value, key)
+        if found == "":
+            self.problem(key, "what it names is empty")
+        return found or ""
+
+    def _from_variable(self, name: str, key: str) -> str | None:
+        value = self._environ.get(name)
+        if value is None:
+            # The name is not repeated: whoever mistakes x_env for x has written the secret here.
+            self.problem(key, "the environment variable that it names is not set")
+        return value
+
+    def _from_file(self, name: str, key: str) -> str | None:
+        # $CREDENTIALS_DIRECTORY is where systemd puts what LoadCredential= names.
+        path = self.folder / Path(Template(name).safe_substitute(self._environ)).expanduser()
+        try:
+            text = path.read_text(encoding="utf-8")
+            mode = path.stat().st_mode
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            # As above: what is no path may be the secret itself.
+            shown = str(path) if re.search(r"[/\\]", name) else "the file that it names"
+            self.problem(key, f"cannot read {shown}: {reason}")
+            return None
+        if is_open_to_all(mode):
+            self.warnings.append(f"{key}: every user of this machine can read {path}; chmod 600")
+        return text.rstrip("\r\n")
+
+
+def is_open_to_all(mode: int) -> bool:
+    """Say whether a file's mode lets every user read it; on Windows the mode does not say."""
+    return os.name == "posix" and bool(mode & 0o004)
+
+
+def _is_given(item: Field[Any], raw: Mapping[str, Any]) -> bool:
+    forms = FORMS if item.metadata.get("secret") else ("",)
+    return any(raw.get(f"{item.name}{form}", "") != "" for form in forms)
+
+
+def _origin(value: object, key: str) -> str:
+    """Where to mend a value: its variable when the environment gave it, else its key."""
+    return value.variable if isinstance(value, FromEnvironment) else key

@@ -1,0 +1,127 @@
+"""The settings as frozen values, one dataclass for each table of the file; the defaults are the contract's.
+
+Nothing here reads a file. What the values may be is said in `values.LIMITS` and `checks`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from imaprouter.errors import ConfigError
+from imaprouter.policy import BindingPolicy, RoutingPolicy
+
+#: Marks a field that `x_file` and `x_env` can give too, and that is never printed.
+SECRET = {"secret": True}
+REQUIRED = {"required": True}
+#: A number of bytes, written as a number or as "64KiB", "1MB".
+Size = Annotated[int, "size"]
+#: What a first connection handles: mail that arrives from now on, all of it, or what arrived since a day.
+Start = Literal["new", "all"] | date
+
+_WEBHOOK_CODE = re.compile(r"/rest/\d+/([^/]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class PortalSettings:
+    webhook_url: str = field(default="", repr=False, metadata=SECRET)
+    requests_per_second: float = 2.0
+    burst: int = 50
+    timeout: timedelta = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    path: Path = Path("imaprouter.db")
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxSettings:
+    name: str = field(default="", metadata=REQUIRED)
+    host: str = field(default="", metadata=REQUIRED)
+    port: int = 0
+    tls: Literal["implicit", "starttls", "none"] = "implicit"
+    #: A PEM file of authorities that replaces the system's; '' means the system's.
+    ca_file: str = ""
+    username: str = field(default="", metadata=REQUIRED)
+    #: The access token when `auth` is 'xoauth2'.
+    password: str = field(default="", repr=False, metadata=SECRET | REQUIRED)
+    auth: Literal["login", "xoauth2"] = "login"
+    folders: tuple[str, ...] = ("INBOX",)
+    sent_folders: tuple[str, ...] = ("Sent",)
+    #: Normalised addresses that deliver here.
+    addresses: tuple[str, ...] = ()
+    start: Start = "new"
+    #: Lets `tls = "none"` leave this machine.
+    allow_plaintext: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    refresh_every: timedelta = timedelta(minutes=5)
+    full_every: timedelta = timedelta(hours=24)
+    live_lookup: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    header_bytes: Size = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSettings:
+    #: Ids of Bitrix24 users.
+    users: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    #: 'host:port'; '' serves nothing.
+    listen: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole configuration, valid as a whole."""
+
+    portal: PortalSettings | None = None
+    store: StoreSettings = field(default_factory=StoreSettings)
+    mailboxes: tuple[MailboxSettings, ...] = ()
+    cache: CacheSettings = field(default_factory=CacheSettings)
+    routing: RoutingPolicy = field(default_factory=RoutingPolicy)
+    binding: BindingPolicy = field(default_factory=BindingPolicy)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    alerts: AlertSettings = field(default_factory=AlertSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    #: The file that was read; None when there is none.
+    source: Path | None = None
+    #: What works and should be changed all the same: sentences for people.
+    warnings: tuple[str, ...] = ()
+
+    def require_portal(self) -> PortalSettings:
+        """Return the portal's settings. ConfigError when the configuration names no portal."""
+        if self.portal is None:
+            raise self._missing("portal.webhook_url", "the address of an inbound webhook")
+        return self.portal
+
+    def require_mailboxes(self) -> tuple[MailboxSettings, ...]:
+        """Return the mailboxes, at least one. ConfigError when the configuration names none."""
+        if not self.mailboxes:
+            raise self._missing("mailboxes", "a [[mailboxes]] table for each mailbox to watch")
+        return self.mailboxes
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must appear in no log and no error: passwords and the webhook's code."""
+        code = _WEBHOOK_CODE.search(self.portal.webhook_url) if self.portal else None
+        passwords = (mailbox.password for mailbox in self.mailboxes)
+        return (*([code[1]] if code else []), *passwords)
+
+    def _missing(self, key: str, meaning: str) -> ConfigError:
+        where = (
+            f"{self.source} has no {key}" if self.source else f"there is no configuration file, so no {key}"
+        )
+        return ConfigError(where, problems=(f"{key}: is missing: {meaning}",))
