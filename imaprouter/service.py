@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from types import FrameType
 
+from imaprouter.address import normalise
 from imaprouter.arrival import WatchedFolder
 from imaprouter.binder.loop import BinderLoop
 from imaprouter.bitrix24.portal import Portal
@@ -61,7 +62,7 @@ class Service:
             self._portal,
             self._journal_path,
             settings.binding,
-            mailbox_emails={watched.mailbox: watched.own_addresses for _, watched in folders},
+            mailbox_emails={mailbox.name: _portal_names(mailbox) for mailbox in mailboxes},
             watched=lambda mailbox, folder: self._watched.get((mailbox, folder)),
             language=language,
             stop=self._stop,
@@ -236,6 +237,11 @@ def _watched_folders(
                     live_lookup=settings.cache.live_lookup,
                 ),
             )
+
+
+def _portal_names(mailbox: MailboxSettings) -> frozenset[str]:
+    """The portal calls a mailbox by its e-mail address, or by its login (mail-internals 3.4)."""
+    return frozenset({*mailbox.addresses, normalise(mailbox.username)}) - {""}
 
 
 @contextlib.contextmanager

@@ -23,7 +23,9 @@ def walk(target: Target, start: list[Binding], unwanted: frozenset[int]) -> list
 
 
 @given(targets, binding_lists, leads)
-def test_the_last_state_is_right_and_needs_no_more_steps(target, start, unwanted):
+def test_the_last_state_is_right_and_needs_no_more_steps(
+    target: Target, start: list[Binding], unwanted: frozenset[int]
+) -> None:
     """After all steps the target is bound, no other deal is, and planning again gives nothing."""
     last = walk(target, start, unwanted)[-1]
     assert target.binding in last
@@ -32,14 +34,16 @@ def test_the_last_state_is_right_and_needs_no_more_steps(target, start, unwanted
 
 
 @given(targets, binding_lists, leads)
-def test_other_bindings_stay(target, start, unwanted):
+def test_other_bindings_stay(target: Target, start: list[Binding], unwanted: frozenset[int]) -> None:
     """Contacts, companies, smart processes and wanted leads are still there at the end."""
     kept = {b for b in start if not b.is_deal and not (b.is_lead and b.entity_id in unwanted)}
     assert kept <= set(walk(target, start, unwanted)[-1])
 
 
 @given(targets, binding_lists, leads)
-def test_never_without_a_binding_nor_without_a_deal_on_the_way_to_one(target, start, unwanted):
+def test_never_without_a_binding_nor_without_a_deal_on_the_way_to_one(
+    target: Target, start: list[Binding], unwanted: frozenset[int]
+) -> None:
     """No state is empty, and from deal to deal every state has a deal."""
     for state in walk(target, start, unwanted):
         assert state
@@ -48,7 +52,9 @@ def test_never_without_a_binding_nor_without_a_deal_on_the_way_to_one(target, st
 
 
 @given(targets, binding_lists, leads, st.data())
-def test_a_half_done_plan_is_ours_and_goes_on(target, start, unwanted, data):
+def test_a_half_done_plan_is_ours_and_goes_on(
+    target: Target, start: list[Binding], unwanted: frozenset[int], data: st.DataObject
+) -> None:
     """Whatever state a crash left is recognised as our own, and planning from it ends at the same place."""
     states = walk(target, start, unwanted)
     state = data.draw(st.sampled_from(states))
@@ -57,30 +63,32 @@ def test_a_half_done_plan_is_ours_and_goes_on(target, start, unwanted, data):
 
 
 @given(targets, binding_lists, binding_lists, leads)
-def test_a_strangers_state_is_recognised(target, start, now, unwanted):
+def test_a_strangers_state_is_recognised(
+    target: Target, start: list[Binding], now: list[Binding], unwanted: frozenset[int]
+) -> None:
     """Bindings that our steps never pass through were made by somebody else."""
     ours = set(now) in [set(state) for state in walk(target, start, unwanted)]
     assert plan.touched_by_others(target, start, now, unwanted) is not ours
 
 
-def test_deal_to_deal_is_one_move():
+def test_deal_to_deal_is_one_move() -> None:
     """A wrong deal beside its company becomes the right one in one atomic call."""
     start = [Binding(2, 2), Binding(4, 10), Binding(3, 20)]
     assert plan.steps(deal(1), start) == [Move(Binding(2, 2), Binding(2, 1))]
 
 
-def test_deal_to_company_adds_before_it_deletes():
+def test_deal_to_company_adds_before_it_deletes() -> None:
     """Across types the new binding comes first: the last one cannot be deleted."""
     company = Target(EntityType.COMPANY, 10)
     assert plan.steps(company, [Binding(2, 2)]) == [Add(Binding(4, 10)), Delete(Binding(2, 2))]
 
 
-def test_a_target_that_is_bound_beside_a_wrong_deal_is_not_moved():
+def test_a_target_that_is_bound_beside_a_wrong_deal_is_not_moved() -> None:
     """`move` would answer ACTIVITY_IS_ALREADY_BOUND: the wrong one is deleted."""
     assert plan.steps(deal(1), [Binding(2, 2), Binding(2, 1)]) == [Delete(Binding(2, 2))]
 
 
-def test_a_lead_stays_unless_it_is_unwanted():
+def test_a_lead_stays_unless_it_is_unwanted() -> None:
     """Only an automatically created lead is unbound, and only when the policy says so."""
     start = [Binding(1, 9)]
     assert plan.steps(deal(1), start) == [Add(Binding(2, 1))]

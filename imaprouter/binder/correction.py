@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from imaprouter import plan
-from imaprouter.binder.orders import Job, Order, Targets, command_for, origin_id, outcome_of
+from imaprouter.binder.orders import Job, Order, Targets, command_for, error_of, origin_id, outcome_of
 from imaprouter.bitrix24 import writes
 from imaprouter.bitrix24.activities import activities_by_id, bindings
 from imaprouter.bitrix24.clients import automatic_leads
@@ -220,7 +220,7 @@ class Correction:
                 for order in orders
             ]
         answers = self._portal.batch([order.command for order in orders])
-        errors = [answer if isinstance(answer, PortalError) else None for answer in answers]
+        errors = [error_of(order, answer) for order, answer in zip(orders, answers, strict=True)]
         with self._journal.transaction():
             for order, number, error in zip(orders, numbers, errors, strict=True):
                 self._journal.traces.finish_write(number, outcome_of(order.command, error))

@@ -198,10 +198,10 @@ def _show(rows: list[_Row]) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", justify="right")
-    table.add_column("letter", ratio=3)
-    table.add_column("Bitrix24", min_width=8)
-    table.add_column("now", min_width=10)
-    table.add_column("why", ratio=4)
+    table.add_column("letter", overflow="fold")
+    table.add_column("Bitrix24", no_wrap=True)
+    table.add_column("now", no_wrap=True)
+    table.add_column("why", overflow="fold")
     for number, row in enumerate(rows, start=1):
         if not row.message:
             table.add_row(str(number), row.letter.story, "", Text("not read", "bold red"), "")
@@ -215,9 +215,8 @@ def _show(rows: list[_Row]) -> None:
             Text(_ended(row), "green" if row.right else "bold red"),
             Text(row.message.decision.reason),
         )
-    console = Console()
     # Away from a terminal nobody breaks lines for us.
-    console.print(table, width=console.width if console.is_terminal else 130)
+    Console(width=None if sys.stdout.isatty() else 130).print(table)
 
 
 def _ended(row: _Row) -> str:

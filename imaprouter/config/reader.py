@@ -21,6 +21,7 @@ T = TypeVar("T", bound="DataclassInstance")
 #: What can stand behind the name of a secret.
 FORMS = ("", "_file", "_env")
 
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 _INDEX = re.compile(r"\[\d+\]")
 
 
@@ -67,7 +68,7 @@ class Reader:
         """Return the absolute path of a file that a key names, '' for ''; an unreadable file is a problem."""
         if not path:
             return ""
-        absolute = self.folder / Path(path).expanduser()
+        absolute = self._absolute(path)
         if not absolute.is_file() or not os.access(absolute, os.R_OK):
             self.problem(key, f"cannot read {absolute}")
         return str(absolute)
@@ -111,25 +112,29 @@ class Reader:
     def _from_variable(self, name: str, key: str) -> str | None:
         value = self._environ.get(name)
         if value is None:
-            # The name is not repeated: whoever mistakes x_env for x has written the secret here.
-            self.problem(key, "the environment variable that it names is not set")
+            # Whoever mistakes x_env for x has written the secret here.
+            shown = name if _VARIABLE.fullmatch(name) else "that it names"
+            self.problem(key, f"the environment variable {shown} is not set")
         return value
 
     def _from_file(self, name: str, key: str) -> str | None:
-        # $CREDENTIALS_DIRECTORY is where systemd puts what LoadCredential= names.
-        path = self.folder / Path(Template(name).safe_substitute(self._environ)).expanduser()
+        path = self._absolute(name)
         try:
             text = path.read_text(encoding="utf-8")
             mode = path.stat().st_mode
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            # As above: what is no path may be the secret itself.
-            shown = str(path) if re.search(r"[/\\]", name) else "the file that it names"
+            # As above: what does not look like a path may be the secret itself.
+            shown = str(path) if re.search(r"[/\\]", name) else f"the file that it names in {self.folder}"
             self.problem(key, f"cannot read {shown}: {reason}")
             return None
         if is_open_to_all(mode):
             self.warnings.append(f"{key}: every user of this machine can read {path}; chmod 600")
         return text.rstrip("\r\n")
+
+    def _absolute(self, name: str) -> Path:
+        # $CREDENTIALS_DIRECTORY is where systemd puts what LoadCredential= names.
+        return self.folder / Template(name).safe_substitute(self._environ)
 
 
 def is_open_to_all(mode: int) -> bool:

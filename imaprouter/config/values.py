@@ -119,9 +119,13 @@ def parse_start(value: object) -> Start:
 
 def parse_path(value: object) -> Path:
     """Read a path; `~` is the user's home. ValueError when it names nothing."""
-    if isinstance(value, str) and value.strip():
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("no path")
+    try:
         return Path(value).expanduser()
-    raise ValueError("no path")
+    except RuntimeError:
+        # `~nobody`: the system knows no home for it.
+        raise ValueError("no path") from None
 
 
 def describe(hint: Any, limits: tuple[Limit, Limit] | None = None) -> str:

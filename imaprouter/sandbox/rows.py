@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from imaprouter.sandbox.values import stored, whole
 
 Row = dict[str, Any]
 EMAIL_TYPE_ID = 4
-_FOREVER = datetime(9999, 12, 31)
+_FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 _WORK_ENDS_AT = 19
 
 _DEFAULTS: Mapping[int, Row] = {

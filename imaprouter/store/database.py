@@ -104,11 +104,10 @@ def _create_private(path: Path) -> None:
 
 
 def _check_owner(database: Database, path: Path | str) -> None:
-    found = database.conn.execute("PRAGMA application_id").fetchone()[0]
+    # In this order: another connection may be creating our tables, and our id comes with them.
     tables = database.conn.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if found == APPLICATION_ID:
-        return
-    if found or tables:
+    owner = database.conn.execute("PRAGMA application_id").fetchone()[0]
+    if owner != APPLICATION_ID and (owner or tables):
         raise StoreError(
             f"{path} is a database of another program", advice="choose another file as store.path"
         )

@@ -1,0 +1,44 @@
+"""Fixtures for every test: a clean environment and, for those that ask, a real mail server."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+
+import pytest
+from dovecot import INSTALL, Dovecot, installed
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the developer's own reaches a test."""
+    for name in os.environ:
+        if name.startswith("IMAPROUTER_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def dovecot() -> Iterator[Dovecot]:
+    """A running Dovecot that all tests share; each takes a `user` of its own and leaves the server alone."""
+    if not installed():
+        pytest.fail(INSTALL)
+    with Dovecot() as server:
+        yield server
+
+
+@pytest.fixture
+def user() -> str:
+    """A user whom no other test knows; he has an empty mailbox."""
+    return f"user{next(_numbers)}"
+
+
+@pytest.fixture
+def own_dovecot() -> Iterator[Dovecot]:
+    """A running Dovecot for this test alone, to stop and kill."""
+    if not installed():
+        pytest.fail(INSTALL)
+    with Dovecot() as server:
+        yield server
