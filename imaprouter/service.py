@@ -93,7 +93,7 @@ class Service:
         """
         first_error: ImaprouterError | None = None
         recorded = 0
-        with exclusive(self._journal_path), _signals(self.stop):
+        with exclusive(self._journal_path), _signals(self.stop), contextlib.closing(self._portal):
             self._refresh_if_due()
             for watcher in self._watchers:
                 try:
@@ -104,7 +104,6 @@ class Service:
                     )
                     first_error = first_error or error
             self._binder.run_until_quiet()
-            self._portal.close()
         if first_error:
             raise first_error
         return recorded

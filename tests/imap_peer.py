@@ -21,7 +21,7 @@ class Peer:
     def __init__(self, line: socket.socket) -> None:
         self.line = line
         self.capabilities = "IMAP4rev1 IDLE AUTH=PLAIN"
-        self.examine = b"* 0 EXISTS\r\n* OK [UIDVALIDITY 7] .\r\n* OK [UIDNEXT 1] .\r\n"
+        self.examine = b"* 3 EXISTS\r\n* OK [UIDVALIDITY 7] .\r\n* OK [UIDNEXT 1] .\r\n"
         self.search = b"* SEARCH\r\n"
         self._reader = line.makefile("rb")
 

@@ -318,9 +318,10 @@ def test_the_snapshot_has_the_awkward_clients() -> None:
 
 
 def test_the_configuration_names_no_secret() -> None:
-    """Webhook and password come from the environment; nothing in the file looks like either."""
-    assert set(CONFIG["portal"]) == {"webhook_url_env"}
+    """No portal is behind it, and its password is the embedded mailbox's, from a file."""
+    assert "portal" not in CONFIG
     assert all("password" not in mailbox for mailbox in CONFIG["mailboxes"])
+    assert (_FIXTURES / CONFIG["mailboxes"][0]["password_file"]).read_text().strip() == "sandbox"
     assert not any("/rest/" in text for text in _strings(CONFIG))
 
 

@@ -119,6 +119,14 @@ def test_the_constructor_does_not_connect_and_commands_say_so(dovecot: Dovecot, 
     assert dovecot.connections(user) == 0
 
 
+def test_fetching_without_a_folder_is_an_error_and_makes_nothing_unreadable(
+    connect: Connect, dovecot: Dovecot, user: str
+) -> None:
+    session = connect(dovecot.account(user))
+    with pytest.raises(MailboxError, match="no folder"):
+        session.fetch([1])
+
+
 def test_close_logs_out(connect: Connect, dovecot: Dovecot, user: str) -> None:
     session = connect(dovecot.account(user))
     assert dovecot.connections(user) == 1

@@ -6,12 +6,13 @@ import socket
 import threading
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from imap_peer import LONG, QUICK, Handler, Peer, opened, server, serving, silence
 
 from imaprouter.errors import FolderMissing, MailboxError
-from imaprouter.mailbox import Session, connection, session
+from imaprouter.mailbox import HEADER_BYTES, Account, Session, connection, session
 
 HEADER = b"From: a@b\r\n\r\n"
 
@@ -170,6 +171,14 @@ def test_stopping_ends_a_command_that_gets_no_answer() -> None:
         reader.fetch([1])
 
 
+def test_a_stopped_session_does_not_connect() -> None:
+    stop = threading.Event()
+    stop.set()
+    nowhere = Account("x", "127.0.0.1", 1, "none", "u", "p")
+    with pytest.raises(MailboxError, match="stopped"):
+        Session(nowhere, ["From"], stop=stop).connect()
+
+
 def test_closing_does_not_wait_for_a_silent_server() -> None:
     def handler(peer: Peer) -> None:
         peer.greet()
@@ -265,6 +274,19 @@ def test_uidnext_is_not_needed() -> None:
         assert list(reader.uids_from(1)) == [[4, 9]]
 
 
+def test_an_empty_folder_is_not_searched() -> None:
+    """Some servers take '*' for a mistake there."""
+
+    def handler(peer: Peer) -> None:
+        peer.greet()
+        peer.examine = b"* 0 EXISTS\r\n* OK [UIDVALIDITY 7] .\r\n"
+        with pytest.raises(EOFError):
+            peer.until("SEARCH")
+
+    with opened(handler) as reader:
+        assert list(reader.uids_from(1)) == []
+
+
 def test_uids_that_were_not_asked_for_are_left_out() -> None:
     def handler(peer: Peer) -> None:
         peer.search = b"* SEARCH 38 12 40 12\r\n"
@@ -325,6 +347,40 @@ def fetched(uid: int, header: bytes = HEADER) -> bytes:
         uid,
         body,
     )
+
+
+def test_an_internal_date_is_an_instant_whatever_the_zone_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+
+    def handler(peer: Peer) -> None:
+        peer.greet()
+        tag, _ = peer.until("FETCH")
+        peer.ok(tag, fetched(1))
+        serving(peer)
+
+    try:
+        with opened(handler) as reader:
+            (message,) = reader.fetch([1]).messages
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert message.internal_date == datetime(2026, 3, 1, 9, tzinfo=UTC)
+
+
+def test_a_server_that_sends_more_than_was_asked_for_is_cut() -> None:
+    def handler(peer: Peer) -> None:
+        peer.greet()
+        tag, _ = peer.until("FETCH")
+        peer.ok(tag, fetched(1, b"From: " + b"a" * 2 * HEADER_BYTES))
+        serving(peer)
+
+    with opened(handler) as reader:
+        (message,) = reader.fetch([1]).messages
+    assert message.header is not None
+    assert len(message.header) == HEADER_BYTES
 
 
 def test_a_message_without_an_answer_is_asked_for_again() -> None:

@@ -51,10 +51,8 @@ def _mask_secrets(settings: Settings) -> None:
     """No line of the log may carry them, whoever writes it."""
     from imaprouter.log import register_secret
 
-    for mailbox in settings.mailboxes:
-        register_secret(mailbox.password)
-    if settings.portal:
-        register_secret(settings.portal.webhook_url.rstrip("/").rpartition("/")[2])
+    for secret in settings.secrets:
+        register_secret(secret)
 
 
 pass_app = click.make_pass_decorator(App)

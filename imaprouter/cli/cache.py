@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import click
 
 from imaprouter.cli.app import App, pass_app
 from imaprouter.cli.decisions import as_line
-from imaprouter.errors import ConfigError
+from imaprouter.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     from imaprouter.model import Deal
@@ -56,9 +56,8 @@ def cache_refresh(app: App, full: bool, force: bool, as_json: bool) -> None:
         burst=portal_settings.burst,
         timeout=portal_settings.timeout,
     )
-    with _index(app) as index, _progress() as progress:
+    with closing(portal), _index(app) as index, _progress() as progress:
         report = refresh(portal, index, full=full, force=force, progress=progress)
-    portal.close()
     if as_json:
         values = {
             "full": report.full,
@@ -120,8 +119,14 @@ def cache_lookup(app: App, query: str, as_json: bool) -> None:
         imaprouter cache lookup 123
     """
     from imaprouter.address import normalise
+    from imaprouter.store.index import is_filled
 
     number, email = query.lstrip("#№"), normalise(query)
+    if not is_filled(app.settings.store.path):
+        raise StoreError(
+            "the deal index was never filled",
+            advice="run 'imaprouter cache refresh' or 'imaprouter cache import FILE'",
+        )
     with _index(app) as index:
         if email:
             found = _about_address(index, email)

@@ -129,8 +129,7 @@ def _settings(rehearsal: Rehearsal, samples: Path, folder: Path) -> Settings:
     return load(
         samples / "imaprouter.toml",
         {
-            "COMPANY_WEBHOOK_URL": rehearsal.portal.webhook_url,
-            "COMPANY_SALES_PASSWORD": rehearsal.mail.password,
+            "IMAPROUTER_PORTAL__WEBHOOK_URL": rehearsal.portal.webhook_url,
             "IMAPROUTER_STORE__PATH": str(folder / "imaprouter.db"),
             "IMAPROUTER_MAILBOXES__0__HOST": rehearsal.mail.host,
             "IMAPROUTER_MAILBOXES__0__PORT": str(rehearsal.mail.port),

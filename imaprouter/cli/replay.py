@@ -42,7 +42,7 @@ def replay(app: App, paths: tuple[str, ...], crm: Path | None, as_json: bool) ->
 
     settings = app.settings
     failed = False
-    with _index(settings, crm) as index:
+    with _index(settings, crm, paths) as index:
         for source, raw in letters_in(paths):
             if isinstance(raw, str) or not mail.looks_like_email(raw):
                 problem = raw if isinstance(raw, str) else "this is no e-mail"
@@ -57,30 +57,36 @@ def replay(app: App, paths: tuple[str, ...], crm: Path | None, as_json: bool) ->
 
 
 @contextmanager
-def _index(settings: Settings, crm: Path | None) -> Iterator[DealIndex]:
-    from imaprouter.store.index import Index, index_path
+def _index(settings: Settings, crm: Path | None, paths: tuple[str, ...]) -> Iterator[DealIndex]:
+    """What the rules may know: the snapshot that was named, or else index and journal."""
+    from imaprouter.store.index import Index, index_path, is_filled
     from imaprouter.store.knowledge import opened
     from imaprouter.store.snapshot import import_snapshot, read_snapshot
 
-    if crm:
-        index = Index(":memory:")
-        import_snapshot(index, read_snapshot(crm.read_bytes(), str(crm)))
-        yield index
-        index.close()
-        return
-    path = index_path(settings.store.path)
-    if not path.exists():
-        raise StoreError(
-            f"there is no deal index at {path}",
-            advice="run 'imaprouter cache refresh' or 'imaprouter cache import FILE', or give --crm FILE",
-        )
-    if settings.store.path.exists():
+    if not crm and not is_filled(settings.store.path):
+        crm = _snapshot_beside(paths)
+        if not crm:
+            raise StoreError(
+                f"the deal index beside {settings.store.path} was never filled",
+                advice="run 'imaprouter cache refresh' or 'imaprouter cache import FILE', or give --crm FILE",
+            )
+        click.echo(f"the deal index was never filled: deciding against {crm}", err=True)
+    if not crm and settings.store.path.exists():
         with opened(settings.store.path) as (_, knowledge):
             yield knowledge
-    else:
-        index = Index(path)
-        yield index
-        index.close()
+        return
+    index = Index(":memory:" if crm else index_path(settings.store.path))
+    if crm:
+        import_snapshot(index, read_snapshot(crm.read_bytes(), str(crm)))
+    yield index
+    index.close()
+
+
+def _snapshot_beside(paths: tuple[str, ...]) -> Path | None:
+    """The crm.json that lies with the letters, as in fixtures/."""
+    folders = [Path(path) if Path(path).is_dir() else Path(path).parent for path in paths]
+    found = (place / "crm.json" for folder in folders for place in (folder, folder.parent))
+    return next((path for path in found if path.is_file()), None)
 
 
 def _letter(envelope: Envelope, settings: Settings) -> Letter:

@@ -16,6 +16,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 from imapclient import IMAPClient, SocketTimeout
@@ -131,7 +132,8 @@ class Wire(imaplib.IMAP4):
         return self._line_end(lambda: 0.0 if self._stop.is_set() else until - time.monotonic()) >= 0
 
     def shutdown(self) -> None:
-        self.sock.close()
+        with suppress(OSError):
+            self.sock.close()
 
     def _command_time(self) -> float:
         """The seconds that are left to the running command."""

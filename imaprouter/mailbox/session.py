@@ -67,6 +67,8 @@ class Session:
         self._idle_works = True
         #: Mail was announced that no search has looked for yet.
         self._news = False
+        #: The folder held nothing when it was opened, and nothing was announced since.
+        self._empty = False
 
     def connect(self) -> None:
         """Connect and log in; MailboxError, or MailboxLoginRefused for the credentials."""
@@ -123,8 +125,7 @@ class Session:
                     advice="`imaprouter check` lists the folders",
                 ) from exc
             status = FolderStatus(folder, answer[b"UIDVALIDITY"], answer.get(b"UIDNEXT"), answer[b"EXISTS"])
-        self._folder = status
-        self._news = False
+        self._folder, self._news, self._empty = status, False, status.exists == 0
         return status
 
     def noop(self) -> None:
@@ -140,9 +141,11 @@ class Session:
         """
         self.noop()  # without it Dovecot's SEARCH shows the folder as it last was (imap.md 0.12)
         self._news = False
+        if self._empty:  # some servers take '*' in an empty folder for a mistake
+            return
         restriction: tuple[str | date, ...] = ("SINCE", since) if since else ()
         top = max(self._search("*"), default=0)
-        width = WINDOW
+        low, width = max(low, 1), WINDOW
         while low <= top:
             high = min(low + width - 1, top)
             # '39:*' finds 38 when that is the last one (imap.md 0.13)
@@ -154,10 +157,12 @@ class Session:
             width = width * 2 if len(found) < WINDOW // 2 else WINDOW
 
     def fetch(self, uids: Sequence[int]) -> FetchResult:
-        """Read the headers of `uids` in the open folder; every one is accounted for, see FetchResult.
+        """Read the headers of `uids`, some 500 of the open folder; each is accounted for, see FetchResult.
 
         Where a message kills the session, a new one is made (imap.md 0.10). MailboxError when that fails.
         """
+        if self._client is None or self._folder is None:
+            raise MailboxError(f"{self.account}: FETCH: no folder is open")
         return isolate(uids, self._ask, self._reopen)
 
     def wait(self, seconds: float) -> bool:
@@ -196,7 +201,8 @@ class Session:
         Mail is announced by EXISTS (RFC 3501, 7.3.1); RECENT alone also follows an expunge.
         """
         told = client.wire.untagged_responses
-        self._news = self._news or "EXISTS" in told
+        if "EXISTS" in told:
+            self._news, self._empty = True, False
         told.clear()
         return self._news
 

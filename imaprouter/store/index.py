@@ -41,6 +41,18 @@ def index_path(journal: Path) -> Path:
     return journal.with_name(f"{journal.stem}-index.db")
 
 
+def is_filled(journal: Path) -> bool:
+    """Whether the index beside a journal was ever refreshed or imported; makes no file."""
+    path = index_path(journal)
+    if not path.exists():
+        return False
+    index = Index(path)
+    try:
+        return index.generation() > 0
+    finally:
+        index.close()
+
+
 class Index(Tables):
     """One connection to the index; belongs to one thread."""
 
