@@ -79,7 +79,7 @@ def _conflict(trail: tuple[Finding, ...], policy: RoutingPolicy) -> Finding | No
 _MACHINES = {
     Nature.BOUNCE: "a bounce that names no known message",
     Nature.AUTO_REPLY: "an automatic reply that names no known message",
-    # Shops on the same platform write such mail too, so only what nobody knows is ignored (mail-internals 1.8).
+    # Shops on the same platform write such mail too: only what nobody knows is ignored (mail-internals 1.8).
     Nature.SYSTEM: "a notification of Bitrix24 that concerns no known client",
 }
 

@@ -1,7 +1,7 @@
 """The service: a watcher per folder, the index refresh, the binder; started, watched over and stopped.
 
-They are threads that share nothing but the two SQLite files, the portal client and a stop event. A thread that
-ends for a reason that nobody foresaw ends the service: a part that is silently missing loses mail.
+They are threads that share nothing but the two SQLite files, the portal client and a stop event. A thread
+that ends for a reason that nobody foresaw ends the service: a part that is silently missing loses mail.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Service:
         """End `run`; may be called from any thread."""
         self._stop.set()
 
-    # ── threads ──────────────────────────────────────────────────────────────────────────────────────────
+    # ── threads ───────────────────────────────────────────────────────────────────────────────────────
 
     def _start(self) -> list[threading.Thread]:
         parts: dict[str, Callable[[], None]] = {"refresher": self._refresh_loop, "binder": self._binder.run}
@@ -156,7 +156,7 @@ class Service:
                 thread.join(max(0.0, deadline + GRACE - time.monotonic()))
         self._portal.close()
 
-    # ── index ────────────────────────────────────────────────────────────────────────────────────────────
+    # ── index ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _refresh_loop(self) -> None:
         failures = 0

@@ -106,7 +106,7 @@ class Watcher:
             finally:
                 self._session.close()
 
-    # ── is it the folder that we know? ───────────────────────────────────────────────────────────────────
+    # ── is it the folder that we know? ────────────────────────────────────────────────────────────────
 
     def _open(self, journal: Journal, knowledge: Knowledge) -> Folder:
         status = self._session.open(self.watched.name)
@@ -161,7 +161,7 @@ class Watcher:
             dates, default=None
         )
 
-    # ── reading ──────────────────────────────────────────────────────────────────────────────────────────
+    # ── reading ───────────────────────────────────────────────────────────────────────────────────────
 
     def _catch_up(self, journal: Journal, knowledge: Knowledge, folder: Folder) -> Folder:
         """Record everything above the cursor; returns the folder with its new cursor."""

@@ -118,7 +118,7 @@ class Office:
     def __exit__(self, *exc_info: object) -> None:
         self.portal.stop()
 
-    # ── configuration and service ────────────────────────────────────────────────────────────────────────
+    # ── configuration and service ─────────────────────────────────────────────────────────────────────
 
     @property
     def config(self) -> Path:
@@ -152,7 +152,16 @@ class Office:
     @contextlib.contextmanager
     def service(self) -> Iterator[subprocess.Popen[bytes]]:
         """The service as a process of its own; killed at the end if it still runs."""
-        command = [sys.executable, "-m", "imaprouter", "--config", str(self.config), "--log-format", "json", "run"]
+        command = [
+            sys.executable,
+            "-m",
+            "imaprouter",
+            "--config",
+            str(self.config),
+            "--log-format",
+            "json",
+            "run",
+        ]
         with self.output.open("ab") as output:
             process = subprocess.Popen(
                 command,
@@ -183,12 +192,14 @@ class Office:
 
     def events(self) -> list[dict[str, Any]]:
         """Everything that services logged so far."""
-        return [json.loads(line) for line in self.output.read_text("utf-8").splitlines() if line.startswith("{")]
+        return [
+            json.loads(line) for line in self.output.read_text("utf-8").splitlines() if line.startswith("{")
+        ]
 
     def heard(self, name: str) -> bool:
         return any(event["event"] == name for event in self.events())
 
-    # ── mail and portal ──────────────────────────────────────────────────────────────────────────────────
+    # ── mail and portal ───────────────────────────────────────────────────────────────────────────────
 
     def deliver(self, *letters: bytes, folder: str = "INBOX") -> None:
         for raw in letters:
@@ -209,7 +220,7 @@ class Office:
         """The users whom imaprouter notified, in order."""
         return [notice.user_id for notice in self.portal.notifications if notice.kind == "system"]
 
-    # ── the journal ──────────────────────────────────────────────────────────────────────────────────────
+    # ── the journal ───────────────────────────────────────────────────────────────────────────────────
 
     @contextlib.contextmanager
     def journal(self) -> Iterator[Journal]:

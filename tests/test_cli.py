@@ -53,7 +53,7 @@ def portal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Portal]:
         yield running
 
 
-# ── every command ────────────────────────────────────────────────────────────────────────────────────────────
+# ── every command ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 def commands(group: click.Group = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -106,7 +106,7 @@ def test_a_command_without_its_configuration_says_which_key_is_missing() -> None
     assert "portal.webhook_url" in result.stderr
 
 
-# ── cache ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── cache ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_import_lookup_status_export(crm: Path) -> None:
@@ -194,7 +194,7 @@ def test_an_unreachable_portal_is_exit_69(monkeypatch: pytest.MonkeyPatch) -> No
     assert "Traceback" not in done.stderr
 
 
-# ── replay ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── replay ────────────────────────────────────────────────────────────────────────────────────────────────
 
 CONTRACT_KEYS = [
     "source",
@@ -299,7 +299,7 @@ def test_hostile_subjects_are_inert_on_a_terminal(tmp_path: Path) -> None:
     assert not any(ord(character) < 32 and character != "\n" for character in result.stdout)
 
 
-# ── explain and queue ────────────────────────────────────────────────────────────────────────────────────────
+# ── explain and queue ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_explain_and_queue_before_anything_was_read() -> None:

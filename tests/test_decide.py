@@ -86,7 +86,7 @@ def with_participants(**changes: Any) -> RoutingPolicy:
     return replace(POLICY, participants=ParticipantsPolicy(**changes))
 
 
-# ── the exact example: two funnels, one client ───────────────────────────────────────────────────────────────
+# ── the exact example: two funnels, one client ────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(("employee", "number"), [("masha@company.ru", 1), ("ilya@company.ru", 2)])
@@ -105,7 +105,7 @@ def test_two_deals_and_nobody_addressed_is_a_question() -> None:
     assert decision.candidates == (1, 2)
 
 
-# ── marker ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── marker ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_several_markers(subject: str, target: Target | None, review: bool) -> N
     assert (decision.target, decision.review) == (target, review)
 
 
-# ── thread ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── thread ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_reply_to_a_letter_of_the_crm_belongs_to_its_deal() -> None:
@@ -191,7 +191,7 @@ def test_thread_of_a_closed_deal(choice: Any, rule: str) -> None:
     assert routed(letter(parents=(SENT,)), policy, deals=rows).rule == rule
 
 
-# ── address ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── address ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_plus_tag_names_the_deal() -> None:
@@ -213,7 +213,7 @@ def test_an_alias_narrows_to_its_pipeline() -> None:
     assert routed(letter("sergey@horns.ru", "support@company.ru"), policy).target == deal(2)
 
 
-# ── participants: every value of every policy ────────────────────────────────────────────────────────────────
+# ── participants: every value of every policy ─────────────────────────────────────────────────────────────
 
 COMPANY_10 = Target(EntityType.COMPANY, 10)
 CONTACT_20 = Target(EntityType.CONTACT, 20)
@@ -299,7 +299,7 @@ def test_the_shared_mailbox_of_a_user_excludes_nothing() -> None:
     assert routed(letter(), users=users, deals=DEALS[:1]).target == deal(1)
 
 
-# ── natures, conflicts, outgoing ─────────────────────────────────────────────────────────────────────────────
+# ── natures, conflicts, outgoing ──────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("nature", [Nature.BOUNCE, Nature.AUTO_REPLY])
@@ -339,7 +339,7 @@ def test_outgoing_mail_turns_the_roles_round() -> None:
     assert decision.target == deal(1)
 
 
-# ── laws ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── laws ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 people = st.sampled_from(
     [

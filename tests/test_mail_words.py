@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imaprouter.mail import parse
-from imaprouter.text import clean
 from imaprouter.mail.charset import _CODECS, _WIDER, codec_for
+from imaprouter.text import clean
 
 
 def b_word(text: str, charset: str) -> str:

@@ -1,4 +1,4 @@
-"""The main job on a real Dovecot and the portal simulator: read, decide, pair, bind; once, whatever happens."""
+"""The main job on a real Dovecot and the portal simulator: read, decide, pair, bind, whatever happens."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def expected_bindings(office: Office, row: dict[str, object], activity_id: int) 
     return wanted in bound and not any(b.is_deal for b in bound if b != wanted)
 
 
-# ── one letter ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── one letter ────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_letter_moves_to_the_deal_of_the_addressed_manager(office: Office) -> None:
@@ -152,7 +152,7 @@ def test_a_client_that_the_index_does_not_know_is_looked_up(office: Office) -> N
     assert office.deals(activity) == [801]
 
 
-# ── twelve letters, every kind of portal ─────────────────────────────────────────────────────────────────────
+# ── twelve letters, every kind of portal ──────────────────────────────────────────────────────────────────
 
 PORTALS = [
     Quirks(),
@@ -188,7 +188,7 @@ def test_twelve_letters_end_where_they_belong(
         assert (len(office.portal.writes), len(office.told())) == (writes, notices)
 
 
-# ── a person, and others ─────────────────────────────────────────────────────────────────────────────────────
+# ── a person, and others ──────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_persons_move_is_left_alone_and_remembered(office: Office) -> None:
@@ -241,9 +241,16 @@ def test_a_deleted_activity_is_settled(office: Office) -> None:
     assert "deleted" in message.note
 
 
-# ── answers that get lost ────────────────────────────────────────────────────────────────────────────────────
+# ── answers that get lost ─────────────────────────────────────────────────────────────────────────────────
 
-LOST: list[Kind] = ["timeout_after", "close_after", "truncated_json", "http_504_after", "timeout_before", "close_before"]
+LOST: list[Kind] = [
+    "timeout_after",
+    "close_after",
+    "truncated_json",
+    "http_504_after",
+    "timeout_before",
+    "close_before",
+]
 
 
 @pytest.mark.parametrize("kind", LOST)
@@ -310,7 +317,7 @@ def test_fifty_letters_share_few_requests(office: Office) -> None:
     assert before < 40
 
 
-# ── the running service ──────────────────────────────────────────────────────────────────────────────────────
+# ── the running service ───────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_service_binds_while_it_runs_and_stops_when_told(office: Office) -> None:
@@ -347,7 +354,9 @@ def test_an_activity_may_come_late(office: Office) -> None:
         assert {message.state for message in office.messages()} == {State.WAITING}
         office.sync.hold = lambda _: False
         office.until(lambda: office.settled(2))
-    assert {tuple(office.deals(int(number))) for number in office.portal.crm.activities if number > 503} == {(1,)}
+    assert {tuple(office.deals(int(number))) for number in office.portal.crm.activities if number > 503} == {
+        (1,)
+    }
 
 
 def test_a_restart_of_the_mail_server_loses_nothing(tmp_path: Path, own_dovecot: Dovecot, user: str) -> None:
@@ -379,7 +388,9 @@ def test_kill_9_between_deciding_and_binding(office: Office) -> None:
     assert len(decided) == 1
 
 
-@pytest.mark.parametrize("method", ["crm.activity.binding.move", "crm.activity.update", "im.notify.system.add"])
+@pytest.mark.parametrize(
+    "method", ["crm.activity.binding.move", "crm.activity.update", "im.notify.system.add"]
+)
 def test_kill_9_while_the_portal_is_being_written_to(office: Office, method: str) -> None:
     """Dead in the middle of a write: the next service reads, goes on, and tells nobody twice."""
     office.deliver(sample_letter("reply-to-masha"))
@@ -425,12 +436,14 @@ def test_a_stop_is_obeyed_while_the_portal_hangs(office: Office, number: signal.
 
 
 def test_no_secret_leaves_the_service(office: Office) -> None:
-    """Refused logins, a portal that breaks in every way, debug logging: neither code nor password is printed."""
+    """A portal that breaks in every way, debug logging: neither code nor password is printed."""
     office.options["portal.timeout"] = "'1s'"
     kinds: tuple[Kind, ...] = ("http_500_html", "close_after", "rename_302", "internal_500", "http_403_html")
     for kind in kinds:
         office.portal.faults.add(kind)
-    office.portal.faults.add("error", status=401, code="INVALID_CREDENTIALS", text="Invalid request credentials")
+    office.portal.faults.add(
+        "error", status=401, code="INVALID_CREDENTIALS", text="Invalid request credentials"
+    )
     office.deliver(sample_letter("reply-to-masha"))
     office.sync.sync_once()
     command = [sys.executable, "-m", "imaprouter", "-vv", "--config", str(office.config), "run", "--once"]

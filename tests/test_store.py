@@ -56,7 +56,9 @@ def new_message(uid: int = 1, message_id: str = "a@b", target: Target | None = N
     return NewMessage(
         uid=uid,
         direction=Direction.INCOMING,
-        envelope=Envelope(subject="КП", message_id=message_id, date=NOW, fingerprint=f"print of {message_id}"),
+        envelope=Envelope(
+            subject="КП", message_id=message_id, date=NOW, fingerprint=f"print of {message_id}"
+        ),
         decision=Decision(outcome, "marker", "because", "marker", (), target),
         internal_date=NOW + timedelta(seconds=2),
         size=1000,
@@ -80,7 +82,7 @@ def activity(number: int = 100) -> Activity:
     )
 
 
-# ── files ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── files ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_files_are_private(tmp_path: Path) -> None:
@@ -122,7 +124,10 @@ def test_a_journal_of_a_later_version_is_refused(tmp_path: Path) -> None:
 
 def test_several_processes_may_open_a_new_journal_at_once(tmp_path: Path) -> None:
     """Migrations run under the write lock: nobody fails with 'locked'."""
-    code = "import sys, pathlib; from imaprouter.store.journal import Journal; Journal(pathlib.Path(sys.argv[1]))"
+    code = (
+        "import sys; from pathlib import Path; from imaprouter.store.journal import Journal\n"
+        "Journal(Path(sys.argv[1])).close()"
+    )
     command = [sys.executable, "-c", code, str(tmp_path / "imaprouter.db")]
     running = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(4)]
     assert [(process.communicate()[1], process.returncode) for process in running] == [(b"", 0)] * 4
@@ -139,7 +144,7 @@ def test_a_journal_belongs_to_one_service(tmp_path: Path) -> None:
         pass
 
 
-# ── folders and messages ─────────────────────────────────────────────────────────────────────────────────────
+# ── folders and messages ──────────────────────────────────────────────────────────────────────────────────
 
 
 def test_messages_cursor_and_anchors_move_together_or_not_at_all(journal: Journal, folder: Folder) -> None:
@@ -189,7 +194,7 @@ def test_what_was_recorded_comes_back_equal(journal: Journal, folder: Folder) ->
 
 
 def test_the_same_mail_is_recognised_under_another_uid(journal: Journal, folder: Folder) -> None:
-    """Fingerprint, INTERNALDATE and size as the portal compares them; a redelivered copy is another message."""
+    """Fingerprint, INTERNALDATE and size, as the portal compares; a redelivered copy is another message."""
     number = journal.messages.add(folder, new_message(), NOW)
     arrived = NOW + timedelta(seconds=2)
     found = journal.messages.same_mail("sales", "print of a@b", arrived, 1000)
@@ -200,7 +205,7 @@ def test_the_same_mail_is_recognised_under_another_uid(journal: Journal, folder:
     assert journal.messages.same_mail("info", "print of a@b", arrived, 1000) is None
 
 
-# ── what a thread may inherit ────────────────────────────────────────────────────────────────────────────────
+# ── what a thread may inherit ─────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_thread_inherits_a_decision(journal: Journal, folder: Folder) -> None:
@@ -242,7 +247,7 @@ def test_an_empty_message_id_is_never_known(journal: Journal, folder: Folder) ->
     assert journal.messages.by_reference("< >") == []
 
 
-# ── activities ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── activities ────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_an_activity_is_known_once(journal: Journal) -> None:
@@ -293,7 +298,7 @@ def test_messages_are_found_by_either_of_their_times(journal: Journal, folder: F
     assert journal.messages.unpaired_near([second + 10]) == []
 
 
-# ── index and snapshot ───────────────────────────────────────────────────────────────────────────────────────
+# ── index and snapshot ────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_index_answers_what_rules_ask() -> None:

@@ -71,7 +71,7 @@ class Correction:
             self._finish(finish + self._change(allowed, now), targets, now)
         return len(courses)
 
-    # ── taking up ────────────────────────────────────────────────────────────────────────────────────────
+    # ── taking up ─────────────────────────────────────────────────────────────────────────────────────
 
     def _take_up(self, now: datetime) -> list[Job]:
         """What is due, with the time of its next attempt written first: a crash does not repeat at once."""
@@ -120,7 +120,7 @@ class Correction:
         attempted = self._journal.traces.has_writes(job.id)
         return plan.course(job.target, job.first, job.bound, job.paired.unwanted_leads, attempted=attempted)
 
-    # ── changing ─────────────────────────────────────────────────────────────────────────────────────────
+    # ── changing ──────────────────────────────────────────────────────────────────────────────────────
 
     def _may_change(self, job: Job, targets: Targets, now: datetime) -> bool:
         if not targets.exists(job.target):
@@ -170,7 +170,7 @@ class Correction:
             self._put_off(job, error, now)
         return error is not None
 
-    # ── finishing ────────────────────────────────────────────────────────────────────────────────────────
+    # ── finishing ─────────────────────────────────────────────────────────────────────────────────────
 
     def _finish(self, jobs: Sequence[Job], targets: Targets, now: datetime) -> None:
         """Responsible and notification of the deal, then settled."""
@@ -207,7 +207,7 @@ class Correction:
     def _claim(self, order: Order, now: datetime) -> bool:
         return self._journal.traces.claim_notice(order.job.message.id, order.user_id, now)
 
-    # ── sending and settling ─────────────────────────────────────────────────────────────────────────────
+    # ── sending and settling ──────────────────────────────────────────────────────────────────────────
 
     def _send(self, orders: Sequence[Order]) -> list[PortalError | None]:
         """Send commands in as few batches as possible; each is on record before and after."""

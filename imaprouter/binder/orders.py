@@ -96,7 +96,7 @@ def origin_id(job: Job) -> str:
 
 
 def error_of(order: Order, answer: Answer) -> PortalError | None:
-    """Why a command failed. A notification to nobody is answered with false instead of an error (rest.md 5.1)."""
+    """Why a command failed. A notification to nobody is answered with false, not an error (5.1)."""
     if isinstance(answer, PortalError):
         return answer
     if answer is False:

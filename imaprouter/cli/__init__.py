@@ -1,7 +1,7 @@
 """The command line: thin, one file a group; the only place where the rooms are put together.
 
-Results go to standard output, everything else to standard error. Heavy imports happen inside commands, so that
-`--help` and completion stay quick.
+Results go to standard output, everything else to standard error. Heavy imports happen inside commands, so
+that `--help` and completion stay quick.
 """
 
 from __future__ import annotations

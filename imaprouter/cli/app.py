@@ -1,4 +1,4 @@
-"""What every command shares: the configuration, the log, and errors that end with advice instead of a traceback."""
+"""What every command shares: the configuration, the log, and errors with advice instead of a traceback."""
 
 from __future__ import annotations
 

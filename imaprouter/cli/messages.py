@@ -135,7 +135,8 @@ def _explained_text(journal: Journal, message: StoredMessage) -> Iterator[str]:
     yield f"message {message.id}: {envelope.subject or '(no subject)'}"
     yield f"  from      {', '.join(address.email for address in envelope.from_) or '?'}"
     yield f"  to        {', '.join(envelope.recipients) or '?'}"
-    yield f"  received  {message.internal_date.isoformat()}  {message.mailbox}/{message.folder} UID {message.uid}"
+    where = f"{message.mailbox}/{message.folder} UID {message.uid}"
+    yield f"  received  {message.internal_date.isoformat()}  {where}"
     yield f"  decision  {headline(decision)} by {decision.rule}: {decision.reason}"
     for finding in decision.trail:
         yield f"    {finding.rule:<13}{finding.verdict:<10}{finding.detail}"

@@ -14,13 +14,26 @@ from imaprouter.policy import ParticipantsPolicy
 
 # Anybody can have an address there: sharing such a domain says nothing about a company.
 FREE_MAIL = frozenset(
-    """
-    gmail.com googlemail.com outlook.com hotmail.com live.com msn.com yahoo.com icloud.com me.com aol.com
-    gmx.com gmx.net gmx.de web.de proton.me protonmail.com mail.com zoho.com fastmail.com
-    yandex.ru yandex.com ya.ru yandex.by yandex.kz mail.ru inbox.ru list.ru bk.ru internet.ru rambler.ru
-    lenta.ru autorambler.ru myrambler.ru ro.ru ukr.net i.ua meta.ua tut.by
-    wp.pl o2.pl onet.pl onet.eu op.pl interia.pl interia.eu poczta.fm gazeta.pl tlen.pl vp.pl
-    """.split()
+    {
+        *("gmail.com", "googlemail.com", "outlook.com", "hotmail.com", "live.com", "msn.com", "yahoo.com"),
+        *(
+            "icloud.com",
+            "me.com",
+            "aol.com",
+            "gmx.com",
+            "gmx.net",
+            "gmx.de",
+            "web.de",
+            "mail.com",
+            "zoho.com",
+        ),
+        *("proton.me", "protonmail.com", "fastmail.com"),
+        *("yandex.ru", "yandex.com", "yandex.by", "yandex.kz", "ya.ru", "mail.ru", "inbox.ru", "list.ru"),
+        *("bk.ru", "internet.ru", "rambler.ru", "lenta.ru", "autorambler.ru", "myrambler.ru", "ro.ru"),
+        *("ukr.net", "i.ua", "meta.ua", "tut.by"),
+        *("wp.pl", "o2.pl", "onet.pl", "onet.eu", "op.pl", "interia.pl", "interia.eu", "poczta.fm"),
+        *("gazeta.pl", "tlen.pl", "vp.pl"),
+    }
 )
 
 

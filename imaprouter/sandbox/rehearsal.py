@@ -1,4 +1,4 @@
-"""The sample company as a running whole: its portal, its mailbox, and Bitrix24's mail sync between the two."""
+"""The sample company as a running whole: its portal, its mailbox, Bitrix24's mail sync between the two."""
 
 from __future__ import annotations
 
@@ -72,9 +72,7 @@ class Rehearsal:
                 raw=(self._letters / row["file"]).read_bytes(),
                 folder=row["deliver"],
                 story=row["story"],
-                expect=None
-                if row["expect"] == "unchanged"
-                else (row["expect"]["type"], row["expect"]["id"]),
+                expect=None if row["expect"] == "unchanged" else (row["expect"]["type"], row["expect"]["id"]),
             )
             for row in self._plan["letters"]
         ]

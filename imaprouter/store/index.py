@@ -70,7 +70,7 @@ class Index(Tables):
         with transaction(self._db):
             yield
 
-    # ── questions ────────────────────────────────────────────────────────────────────────────────────────
+    # ── questions ─────────────────────────────────────────────────────────────────────────────────────
 
     def deal(self, deal_id: int) -> Deal | None:
         found = self._deals("id = ?", (deal_id,))
@@ -153,7 +153,7 @@ class Index(Tables):
         kind = EntityType.from_type_id(row[0]) if row else None
         return KnownMessage(message_id, Target(kind, row[1]), "portal") if row and kind else None
 
-    # ── everything, for export ───────────────────────────────────────────────────────────────────────────
+    # ── everything, for export ────────────────────────────────────────────────────────────────────────
 
     def all_deals(self) -> Iterator[Deal]:
         yield from self._each("deals", self.deal)
@@ -176,7 +176,7 @@ class Index(Tables):
         for message_id, activity_id, type_id, entity_id in self._rows(query):
             yield message_id, activity_id, Binding(type_id, entity_id)
 
-    # ── writing, inside `writing()` ──────────────────────────────────────────────────────────────────────
+    # ── writing, inside `writing()` ───────────────────────────────────────────────────────────────────
 
     def put_deals(self, deals: Sequence[Deal], generation: int) -> None:
         self._put(
@@ -295,7 +295,7 @@ class Index(Tables):
             )
         self._db.execute(f"DELETE FROM {kind} WHERE generation < ?", (generation,))
 
-    # ── figures ──────────────────────────────────────────────────────────────────────────────────────────
+    # ── figures ───────────────────────────────────────────────────────────────────────────────────────
 
     def counts(self) -> dict[str, int]:
         """Rows per kind, with the e-mail addresses and the letters that Bitrix24 sent."""
@@ -309,7 +309,7 @@ class Index(Tables):
     def generation(self) -> int:
         return int(self.facts.get("generation") or 0)
 
-    # ── inside ───────────────────────────────────────────────────────────────────────────────────────────
+    # ── inside ────────────────────────────────────────────────────────────────────────────────────────
 
     def _emails(self, kind: str, entity_id: int) -> tuple[str, ...]:
         rows = self._rows("SELECT email FROM emails WHERE kind = ? AND entity_id = ?", (kind, entity_id))
