@@ -109,7 +109,7 @@ class Watcher:
     # ── is it the folder that we know? ────────────────────────────────────────────────────────────────
 
     def _open(self, journal: Journal, knowledge: Knowledge) -> Folder:
-        status = self._session.open(self.watched.name)
+        status = self._session.open(self._name_on_server())
         folder = journal.folders.get(self.watched.mailbox, self.watched.name)
         if folder is None:
             return self._begin(journal, status)
@@ -126,6 +126,17 @@ class Watcher:
             return folder
         event(logger, logging.WARNING, "folder.renumbered", folder=str(self.watched), reason=reason)
         return journal.folders.begin_epoch(folder, status.uidvalidity)
+
+    def _name_on_server(self) -> str:
+        """The folder's name; a Sent folder that is called otherwise is found by its SPECIAL-USE mark."""
+        name = self.watched.name
+        if self.watched.kind == "incoming" or name in self._session.folders():
+            return name
+        marked = self._session.special_folders().get("sent")
+        if marked is None:
+            return name
+        event(logger, logging.INFO, "folder.substituted", folder=str(self.watched), by=marked)
+        return marked
 
     def _begin(self, journal: Journal, status: FolderStatus) -> Folder:
         """First connection: `start` says which mail is ours to handle."""

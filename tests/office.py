@@ -96,6 +96,7 @@ class Office:
             "routing.address.category": "{ 'support@company.ru' = 3 }",
             "routing.participants.user_aliases": "{ 'masha@company.ru' = ['m.petrova@company.ru'] }",
         }
+        self.mailbox_options: dict[str, str] = {}
         self.output = folder / "service.log"
         for name in ("INBOX", "Sent"):
             dovecot.maildir(user, name)
@@ -138,6 +139,7 @@ class Office:
                     f"password = '{self.dovecot.password}'",
                     "addresses = ['sales@company.ru']",
                     "start = 'all'",
+                    *(f"{key} = {value}" for key, value in self.mailbox_options.items()),
                     "",
                 ]
             )

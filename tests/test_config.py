@@ -562,3 +562,31 @@ def test_the_example_shows_the_defaults(tmp_path: Path) -> None:
     assert shown.routing.marker == default.routing.marker
     assert shown.routing.rules == default.routing.rules
     assert shown.routing.trust == default.routing.trust
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (
+            "[routing.trust]\nauthentication = 'prefer'\nauthserv_ids = ['mx.company.ru']",
+            "routing.trust.authentication",
+        ),
+        ("[routing.marker]\nsecret_file = 'imaprouter.toml'", "routing.marker.secret_file"),
+    ],
+)
+def test_a_protection_that_this_version_lacks_is_refused(file: File, text: str, key: str) -> None:
+    """To accept it silently would be worse."""
+    assert file.problem(text).startswith(f"{key}: this version")
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("[binding]\ncreate_missing = true", "binding.create_missing"),
+        ("[alerts]\nusers = [1]", "alerts.users"),
+        ("[metrics]\nlisten = '127.0.0.1:9108'", "metrics.listen"),
+    ],
+)
+def test_what_does_nothing_yet_is_said(file: File, text: str, key: str) -> None:
+    """The contract names it, the configuration may hold it, and a warning says so."""
+    assert file.load(text).warnings == (f"{key}: has no effect in this version",)

@@ -137,6 +137,15 @@ def test_outgoing_mail_is_corrected_too(office: Office) -> None:
     assert (before, office.deals(number)) == ([2], [1])
 
 
+def test_a_sent_folder_of_another_name_is_found_by_its_mark(office: Office) -> None:
+    """The configuration says «Отправленные», the server marks Sent as \\Sent (RFC 6154)."""
+    office.mailbox_options["sent_folders"] = "['Отправленные']"
+    office.deliver(letter("sales@company.ru", "sergey@horns.ru", subject="#1 КП"), folder="Sent")
+    assert office.run_once() == 1
+    (message,) = office.messages()
+    assert (message.folder, message.decision.target) == ("Отправленные", deal(1))
+
+
 def test_a_client_that_the_index_does_not_know_is_looked_up(office: Office) -> None:
     """Contact and deal are newer than the last refresh: the portal is asked, and the letter decided again."""
     office.run_once()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 import click
 
 from imaprouter.cli.app import App, pass_app
+
+logger = logging.getLogger(__name__)
 
 
 @click.command()
@@ -18,10 +22,13 @@ def run(app: App, once: bool) -> None:
         imaprouter --config /etc/imaprouter/imaprouter.toml run
         imaprouter run --once
     """
+    from imaprouter.log import event
     from imaprouter.notice import language_of
     from imaprouter.service import Service
 
     app.start_log()
+    for warning in app.settings.warnings:
+        event(logger, logging.WARNING, "config.warning", warning=warning)
     service = Service(app.settings, language=language_of(app.language))
     if once:
         recorded = service.run_once()

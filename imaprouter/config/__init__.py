@@ -19,6 +19,8 @@ from imaprouter.config.checks import (
     metrics_problems,
     portal_problems,
     routing_problems,
+    unsupported,
+    without_effect,
 )
 from imaprouter.config.environment import overlay
 from imaprouter.config.reader import FORMS, Reader, is_open_to_all
@@ -91,6 +93,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     if reader.inline_secrets and is_open_to_all(mode):
         keys = ", ".join(reader.inline_secrets)
         reader.warnings.append(f"every user of this machine can read {path}, which holds {keys}; chmod 600")
+    reader.warnings += without_effect(settings)
     return replace(settings, source=path, warnings=tuple(reader.warnings))
 
 
@@ -124,6 +127,7 @@ def _settings(document: dict[str, Any], reader: Reader, environ: Mapping[str, st
         metrics=reader.table(MetricsSettings, section("metrics"), "metrics"),
     )
     reader.problems += metrics_problems(settings.metrics)
+    reader.problems += unsupported(settings.routing)
     return settings
 
 

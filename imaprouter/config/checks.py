@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
 from imaprouter.address import normalise
-from imaprouter.config.settings import MailboxSettings, MetricsSettings, PortalSettings
+from imaprouter.config.settings import MailboxSettings, MetricsSettings, PortalSettings, Settings
 from imaprouter.policy import RoutingPolicy
 
 _WEBHOOK_PATH = re.compile(r"(/[^/?#]+)*/rest/\d+/[^/?#]+/?")
@@ -116,3 +116,21 @@ def _address_problems(addresses: Iterable[str], key: str) -> Iterator[str]:
 
 def _repeated(names: Iterable[str]) -> list[str]:
     return [name for name, times in Counter(names).items() if times > 1]
+
+
+def unsupported(routing: RoutingPolicy) -> Iterator[str]:
+    """Protections that this version does not have: to accept them silently would be worse than to refuse."""
+    if routing.trust.authentication != "off" and routing.trust.authserv_ids:
+        yield "routing.trust.authentication: this version does not read Authentication-Results; only off"
+    if routing.marker.secret_file:
+        yield "routing.marker.secret_file: this version does not know signed markers; leave it out"
+
+
+def without_effect(settings: Settings) -> Iterator[str]:
+    """What the contract names, may be written, and does nothing yet."""
+    if settings.binding.create_missing:
+        yield "binding.create_missing: has no effect in this version"
+    if settings.alerts.users:
+        yield "alerts.users: has no effect in this version"
+    if settings.metrics.listen:
+        yield "metrics.listen: has no effect in this version"
