@@ -21,6 +21,7 @@ from imaprouter.model import (
     Verdict,
 )
 from imaprouter.policy import RoutingPolicy
+from imaprouter.reasons import why
 from imaprouter.store.messages import NewMessage
 
 
@@ -98,16 +99,15 @@ def standing(new: NewMessage, *, becomes_activity: bool, ask_portal: bool) -> Ne
 
 
 def unreadable(uid: int, now: datetime) -> NewMessage:
-    reason = "the server cannot hand over this message; it is asked again at every connection"
-    finding = Finding("fallback", Verdict.NO_MATCH, "unreadable", reason)
+    finding = Finding("fallback", Verdict.NO_MATCH, (why("unreadable"),))
     return NewMessage(
         uid=uid,
         direction=Direction.INCOMING,
         envelope=Envelope(defects=("unreadable on the server",)),
-        decision=Decision(Outcome.LEAVE, "fallback", reason, "unreadable", (finding,)),
+        decision=Decision(Outcome.LEAVE, "fallback", finding.reasons, (finding,)),
         internal_date=now,
         size=0,
         seen=False,
         state=State.UNREADABLE,
-        note=reason,
+        note=finding.detail,
     )

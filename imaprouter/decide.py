@@ -20,6 +20,7 @@ from imaprouter.model import (
     sorted_ids,
 )
 from imaprouter.policy import RoutingPolicy
+from imaprouter.reasons import Reason, why
 from imaprouter.rules import RULES
 from imaprouter.rules.people import employees
 
@@ -42,7 +43,7 @@ def decide(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Decision:
             outcome = Outcome(finding.target.type) if finding.target else Outcome.LEAVE
             return _concluded(finding, trail, outcome)
     last = _fallback(letter)
-    outcome = Outcome.IGNORE if last.code == "machine_names_nothing" else Outcome.LEAVE
+    outcome = Outcome.IGNORE if letter.envelope.nature in _MACHINES else Outcome.LEAVE
     return _concluded(last, (*trail, last), outcome)
 
 
@@ -55,9 +56,7 @@ def _no_client_letter(letter: Letter, index: DealIndex, policy: RoutingPolicy) -
     house = [email for email in writers if email in letter.house_addresses]
     if staff or house:
         who = next(iter(staff), "") or house[0]
-        return _finding(
-            "employee_wrote", f"{who} is an employee: Bitrix24 makes no activity of a colleague's letter"
-        )
+        return _finding(why("employee_wrote", person=who))
     return None
 
 
@@ -71,36 +70,32 @@ def _conflict(trail: tuple[Finding, ...], policy: RoutingPolicy) -> Finding | No
     deals = sorted_ids(number for _, number in named)
     if len(deals) < 2:
         return None
-    words = ", ".join(f"{rule} says deal {number}" for rule, number in named)
-    answer = "the stronger rule wins" if policy.on_conflict == "order" else "a person decides"
-    return Finding("conflict", Verdict.AMBIGUOUS, "conflict", f"{words}: {answer}", candidates=deals)
+    said = [why("rule_says", rule=rule, deal=number) for rule, number in named]
+    answer = why("stronger_wins" if policy.on_conflict == "order" else "person_decides")
+    return Finding("conflict", Verdict.AMBIGUOUS, (*said, answer), deals)
 
 
+# Shops on the portal's platform write 'system' mail too: only what nobody knows is ignored.
 _MACHINES = {
-    Nature.BOUNCE: "a bounce that names no known message",
-    Nature.AUTO_REPLY: "an automatic reply that names no known message",
-    # Shops on the same platform write such mail too: only what nobody knows is ignored (mail-internals 1.8).
-    Nature.SYSTEM: "a notification of Bitrix24 that concerns no known client",
+    Nature.BOUNCE: "bounce_names_nothing",
+    Nature.AUTO_REPLY: "auto_reply_names_nothing",
+    Nature.SYSTEM: "system_names_nothing",
 }
 
 
 def _fallback(letter: Letter) -> Finding:
-    machine = _MACHINES.get(letter.envelope.nature)
-    if machine:
-        return _finding("machine_names_nothing", machine)
-    return _finding("nothing_known", "no rule knows a client or a deal: left as Bitrix24 made it")
+    return _finding(why(_MACHINES.get(letter.envelope.nature, "nothing_known")))
 
 
-def _finding(code: str, detail: str) -> Finding:
-    return Finding("fallback", Verdict.MATCH, code, detail)
+def _finding(reason: Reason) -> Finding:
+    return Finding("fallback", Verdict.MATCH, (reason,))
 
 
 def _concluded(finding: Finding, trail: tuple[Finding, ...], outcome: Outcome) -> Decision:
     return Decision(
         outcome=outcome,
         rule=finding.rule,
-        reason=finding.detail,
-        code=finding.code,
+        reasons=finding.reasons,
         trail=trail,
         target=finding.target,
         candidates=finding.candidates,

@@ -11,6 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, Protocol
 
+from imaprouter.reasons import Reason, sentence
+
 
 class Nature(StrEnum):
     """What kind of sender wrote a message; only `client` and `list` are letters of a person."""
@@ -28,6 +30,16 @@ class Address:
 
     email: str
     name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Authentication:
+    """One Authentication-Results header (RFC 8601). Anybody can write one: `server` has to be trusted."""
+
+    #: authserv-id, lower case; '' in Microsoft's form without one.
+    server: str
+    #: Method to result, lower case: {"dmarc": "pass", "spf": "fail"}; of repeated methods the worst.
+    results: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +63,12 @@ class Envelope:
     #: The Date header as an instant; None when there is none that can be understood.
     date: datetime | None = None
     nature: Nature = Nature.CLIENT
+    #: Further canonical ids of this very message: X-Google-Original-Message-ID and the like.
+    other_ids: tuple[str, ...] = ()
+    #: Outlook's conversation, the first 22 bytes of Thread-Index in hex; '' when there is none. A hint only.
+    conversation: str = ""
+    #: What mail servers said of the sender's authenticity, topmost header first.
+    authentication: tuple[Authentication, ...] = ()
     #: What could not be read, for people: "subject: unknown charset x-foo".
     defects: tuple[str, ...] = ()
     #: SHA-256 (hex) over Message-ID, Date, From, To and Subject: the same mail has the same one everywhere.
@@ -175,6 +193,14 @@ class Lead:
 
 
 @dataclass(frozen=True, slots=True)
+class Tenure:
+    """A user's time as the responsible of a deal, as the index saw it."""
+
+    user_id: int
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Deal:
     id: int
     title: str = ""
@@ -187,6 +213,9 @@ class Deal:
     company_id: int | None = None
     contact_ids: tuple[int, ...] = ()
     lead_id: int | None = None
+    #: Who was responsible before, and until when; the latest first.
+    former: tuple[Tenure, ...] = ()
+    observer_ids: tuple[int, ...] = ()
     created_at: datetime | None = None
     modified_at: datetime | None = None
     last_activity_at: datetime | None = None
@@ -227,7 +256,8 @@ class KnownMessage:
 
     message_id: str
     target: Target
-    #: 'decision', 'person' (re-bound by hand) or 'portal' (a letter that Bitrix24 sent).
+    #: 'decision', 'person' (re-bound by hand), 'portal' (a letter that Bitrix24 sent) or 'weak' (never seen
+    #: itself; decided letters answer it).
     source: str
 
 
@@ -254,6 +284,18 @@ class DealIndex(Protocol):
 
     def known_message(self, message_id: str) -> KnownMessage | None:
         """What is known of a canonical Message-ID; a person's choice before everything else."""
+        ...
+
+    def weak_message(self, message_id: str) -> KnownMessage | None:
+        """The one target of all decided letters that answer this message, which itself was never seen."""
+        ...
+
+    def known_conversation(self, conversation: str) -> KnownMessage | None:
+        """The one target of all decided letters of an Outlook conversation."""
+        ...
+
+    def sent_letter(self, activity_id: int) -> KnownMessage | None:
+        """The letter that Bitrix24 sent as this activity, with its whole Message-ID."""
         ...
 
 
@@ -292,18 +334,24 @@ class Finding:
 
     rule: str
     verdict: Verdict
-    #: A stable word for programs: 'no_marker', 'not_the_senders_deal'.
-    code: str
-    #: A sentence for people.
-    detail: str
+    #: Why, the main reason first.
+    reasons: tuple[Reason, ...]
     #: Deals that were considered, ascending.
     candidates: tuple[int, ...] = ()
     #: On a match: where the letter belongs; None means 'leave it as Bitrix24 made it'.
     target: Target | None = None
-    #: On a match: a person decides instead.
-    review: bool = False
     #: What the index could not answer for and the portal may: deals, clients, letters that Bitrix24 sent.
     unknown: tuple[Question, ...] = ()
+
+    @property
+    def code(self) -> str:
+        """A stable word for programs: 'no_marker', 'not_the_senders_deal'."""
+        return self.reasons[0].code
+
+    @property
+    def detail(self) -> str:
+        """A sentence in English."""
+        return sentence(self.reasons)
 
 
 class Outcome(StrEnum):
@@ -323,12 +371,20 @@ class Decision:
 
     outcome: Outcome
     rule: str
-    reason: str
-    code: str
+    reasons: tuple[Reason, ...]
     trail: tuple[Finding, ...]
     target: Target | None = None
     review: bool = False
     candidates: tuple[int, ...] = ()
+
+    @property
+    def code(self) -> str:
+        return self.reasons[0].code
+
+    @property
+    def reason(self) -> str:
+        """A sentence in English."""
+        return sentence(self.reasons)
 
     @property
     def unknown(self) -> tuple[Question, ...]:

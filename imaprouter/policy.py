@@ -21,7 +21,8 @@ class MarkerPolicy:
     #: off: any existing deal; related: not when the sender is known as somebody else's client;
     #: strict: the sender belongs to the deal's client or shares its corporate domain.
     sender_check: Literal["off", "related", "strict"] = "related"
-    secret_file: str = ""
+    #: The key of signed markers, given as secret_file or secret_env; '': they are not understood.
+    secret: str = field(default="", repr=False, metadata={"secret": True})
     closed_deal: ClosedDeal = "bind"
 
 
@@ -52,6 +53,22 @@ class ParticipantsPolicy:
     shared_address: Literal["deals", "review"] = "deals"
     #: User's address to further addresses of his.
     user_aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    #: How long after a change the former responsible still counts as a deal's; zero: not at all.
+    handover: timedelta = timedelta(days=30)
+    #: Whether a deal's observers count as its responsible does.
+    observers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BouncesPolicy:
+    #: Fetch the returned headers of a bounce that names no message in its own.
+    read_report: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LoopPolicy:
+    #: More letters than this between the same two addresses within an hour are a loop; 0: never.
+    limit: int = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +81,8 @@ class RoutingPolicy:
     trust: TrustPolicy = field(default_factory=TrustPolicy)
     address: AddressPolicy = field(default_factory=AddressPolicy)
     participants: ParticipantsPolicy = field(default_factory=ParticipantsPolicy)
+    bounces: BouncesPolicy = field(default_factory=BouncesPolicy)
+    loop: LoopPolicy = field(default_factory=LoopPolicy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,17 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "imaprouter"
 
-CORE = {"model", "errors", "policy", "address", "text"}
+CORE = {"model", "errors", "policy", "address", "text", "reasons"}
 MAY_IMPORT: dict[str, set[str]] = {
-    "model": set(),
+    "model": {"reasons"},
+    "reasons": set(),
+    "marker_signature": set(),
     "errors": set(),
     "policy": set(),
     "address": set(),
     "text": set(),
     "mail": CORE,
-    "rules": CORE,
+    "rules": CORE | {"marker_signature"},
     "decide": CORE | {"rules"},
     "pairing": CORE,
     "plan": CORE,

@@ -571,7 +571,6 @@ def test_the_example_shows_the_defaults(tmp_path: Path) -> None:
             "[routing.trust]\nauthentication = 'prefer'\nauthserv_ids = ['mx.company.ru']",
             "routing.trust.authentication",
         ),
-        ("[routing.marker]\nsecret_file = 'imaprouter.toml'", "routing.marker.secret_file"),
     ],
 )
 def test_a_protection_that_this_version_lacks_is_refused(file: File, text: str, key: str) -> None:

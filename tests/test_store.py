@@ -29,6 +29,7 @@ from imaprouter.model import (
     Target,
     deal,
 )
+from imaprouter.reasons import why
 from imaprouter.store.folders import ANCHORS, Folder
 from imaprouter.store.index import Index, index_path
 from imaprouter.store.journal import Journal
@@ -59,7 +60,7 @@ def new_message(uid: int = 1, message_id: str = "a@b", target: Target | None = N
         envelope=Envelope(
             subject="КП", message_id=message_id, date=NOW, fingerprint=f"print of {message_id}"
         ),
-        decision=Decision(outcome, "marker", "because", "marker", (), target),
+        decision=Decision(outcome, "marker", (why("marker", deal=1),), (), target),
         internal_date=NOW + timedelta(seconds=2),
         size=1000,
         seen=False,

@@ -175,7 +175,6 @@ def _mailboxes(raw: Any, reader: Reader) -> tuple[MailboxSettings, ...]:
 def _routing(routing: RoutingPolicy, reader: Reader) -> RoutingPolicy:
     """Check the rules' policies, and write the addresses in them as they are compared."""
     reader.problems += routing_problems(routing)
-    secret_file = reader.file(routing.marker.secret_file, "routing.marker.secret_file")
     category = {normalise(alias): pipeline for alias, pipeline in routing.address.category.items()}
     aliases = {
         normalise(user): tuple(map(normalise, others))
@@ -183,7 +182,6 @@ def _routing(routing: RoutingPolicy, reader: Reader) -> RoutingPolicy:
     }
     return replace(
         routing,
-        marker=replace(routing.marker, secret_file=secret_file),
         address=replace(routing.address, category=category),
         participants=replace(routing.participants, user_aliases=aliases),
     )

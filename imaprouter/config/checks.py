@@ -122,8 +122,6 @@ def unsupported(routing: RoutingPolicy) -> Iterator[str]:
     """Protections that this version does not have: to accept them silently would be worse than to refuse."""
     if routing.trust.authentication != "off" and routing.trust.authserv_ids:
         yield "routing.trust.authentication: this version does not read Authentication-Results; only off"
-    if routing.marker.secret_file:
-        yield "routing.marker.secret_file: this version does not know signed markers; leave it out"
 
 
 def without_effect(settings: Settings) -> Iterator[str]:

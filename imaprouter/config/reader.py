@@ -90,7 +90,7 @@ class Reader:
         self.problem(key, f"unknown key; {hint}")
 
     def _secret(self, raw: Mapping[str, Any], name: str, where: str) -> str:
-        given = [f"{name}{form}" for form in FORMS if f"{name}{form}" in raw]
+        given = [f"{name}{form}" for form in FORMS if raw.get(f"{name}{form}", "") != ""]
         if len(given) > 1:
             self.problem(f"{where}.{name}", f"given twice, as {' and '.join(given)}; keep one")
         if not given:

@@ -7,8 +7,8 @@ import re
 from imaprouter.address import split_tag
 from imaprouter.model import DealIndex, Finding, Letter, Question, Verdict, deal, sorted_ids
 from imaprouter.policy import AddressPolicy, RoutingPolicy
-from imaprouter.rules.people import Relation, relation
-from imaprouter.rules.wording import listed
+from imaprouter.reasons import why
+from imaprouter.rules.people import Relation, client_named, relation
 
 
 def address(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
@@ -19,40 +19,32 @@ def address(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
     """
     tagged = _tagged_deals(letter, policy.address)
     if not tagged:
-        narrowing = categories(letter, policy.address)
-        detail = "no recipient address carries a deal number"
-        if narrowing:
-            pipelines = listed(map(str, sorted(narrowing)))
-            detail += f"; an alias narrows the candidates to pipeline {pipelines}"
-        return Finding("address", Verdict.NO_MATCH, "no_tag", detail)
-    unknown = tuple(Question("deal", str(number)) for number in tagged if index.deal(number) is None)
+        narrowing = sorted(categories(letter, policy.address))
+        narrows = (why("alias_narrows", pipelines=narrowing),) if narrowing else ()
+        return Finding("address", Verdict.NO_MATCH, (why("no_tag"), *narrows))
+    missing = [number for number in tagged if index.deal(number) is None]
+    unknown = tuple(Question("deal", str(number)) for number in missing)
     existing = [found for found in map(index.deal, tagged) if found]
-    usable = [
-        found
+    usable = [found for found in existing if relation(letter, index, policy, found) is not Relation.FOREIGN]
+    refused = [why("no_such_deal", deal=number) for number in missing] + [
+        why("not_the_senders_deal", client=client_named(letter), deal=found.id)
         for found in existing
-        if relation(letter, index, policy.participants, found) is not Relation.FOREIGN
+        if found not in usable
     ]
+    candidates = sorted_ids(found.id for found in usable)
     if len(usable) == 1:
         number = usable[0].id
-        return Finding(
-            "address",
-            Verdict.MATCH,
-            "plus_tag",
-            f"the address {tagged[number]} names deal {number}",
-            candidates=(number,),
-            target=deal(number),
-            unknown=unknown,
-        )
+        reasons = (why("plus_tag", address=tagged[number], deal=number), *refused)
+        return Finding("address", Verdict.MATCH, reasons, candidates, deal(number), unknown)
     if usable:
-        numbers = sorted_ids(found.id for found in usable)
-        detail = f"the recipients name deals {listed(map(str, numbers))}"
-        return Finding("address", Verdict.AMBIGUOUS, "several_tags", detail, candidates=numbers)
-    numbers = sorted_ids(tagged)
-    if existing:
-        detail = f"the address names deal {listed(map(str, numbers))}, which is somebody else's"
-        return Finding("address", Verdict.REJECTED, "not_the_senders_deal", detail, candidates=numbers)
-    detail = f"deal {listed(map(str, numbers))} does not exist"
-    return Finding("address", Verdict.NO_MATCH, "no_such_deal", detail, unknown=unknown)
+        reasons = (why("several_tags", deals=candidates), *refused)
+        return Finding("address", Verdict.AMBIGUOUS, reasons, candidates, unknown=unknown)
+    verdict = Verdict.REJECTED if existing else Verdict.NO_MATCH
+    return Finding("address", verdict, tuple(refused), sorted_ids(d.id for d in existing), unknown=unknown)
+
+
+#: Ids of the portal are below; SQLite could not hold a longer number.
+_DIGITS = 18
 
 
 def categories(letter: Letter, policy: AddressPolicy) -> frozenset[int]:
@@ -72,5 +64,5 @@ def _tagged_deals(letter: Letter, policy: AddressPolicy) -> dict[int, str]:
         base, tag = split_tag(email)
         hit = re.fullmatch(policy.plus_tag, tag) if tag else None
         if hit and (not letter.own_addresses or base in letter.own_addresses):
-            found.setdefault(int(hit.group("deal")), email)
+            found.setdefault(int(hit.group("deal")[:_DIGITS]), email)
     return found

@@ -30,9 +30,9 @@ from imaprouter.model import (
     sorted_ids,
 )
 from imaprouter.policy import ParticipantsPolicy, RoutingPolicy
+from imaprouter.reasons import Reason, why
 from imaprouter.rules.address import categories
 from imaprouter.rules.people import client_addresses, employees, find_client
-from imaprouter.rules.wording import deals_named, listed
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -40,22 +40,18 @@ _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 def participants(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
     """Match by who wrote to whom; what no evidence settles goes as the participants policy says."""
     if letter.envelope.nature in (Nature.BOUNCE, Nature.AUTO_REPLY):
-        return _no_match(
-            "not_a_letter", f"a machine wrote it ({letter.envelope.nature}): its sender says nothing"
-        )
+        return _no_match(why("not_a_letter"))
     if not letter.outgoing and not letter.envelope.from_is_clear:
-        return _no_match("from_unclear", "From can be read in two ways and is not trusted")
+        return _no_match(why("from_unclear"))
     asked = client_addresses(letter, index, policy.participants)
     client = find_client(asked, letter, index)
     if client is None:
-        who = listed(asked) or "nobody on the client's side"
-        unknown = tuple(Question("client", email) for email in asked)
-        return _no_match("unknown_client", f"{who} is not known in the CRM", unknown)
+        reason = why("unknown_client", clients=asked) if asked else why("no_client")
+        return _no_match(reason, tuple(Question("client", email) for email in asked))
     if not client.contacts and not client.companies:
         return _by_lead(client)
     if policy.participants.shared_address == "review" and len(client.contacts) + len(client.companies) > 1:
-        detail = f"{client.email} belongs to several contacts or companies"
-        return Finding("participants", Verdict.AMBIGUOUS, "shared_address", detail)
+        return Finding("participants", Verdict.AMBIGUOUS, (why("shared_address", client=client.email),))
     return _by_deals(_Case.of(letter, index, policy, client), policy.participants)
 
 
@@ -111,84 +107,83 @@ def _by_deals(case: _Case, policy: ParticipantsPolicy) -> Finding:
     client, active = case.client, case.active
     if not active:
         return _without_active_deal(case, policy)
-    has = f"{client.email} is a client of {deals_named(active)}"
     ids = sorted_ids(found.id for found in active)
+    reasons = [why("client_of", client=client.email, deals=ids)]
     if case.addressed:
         fit = case.closest(case.of_responsibles(case.addressed))
-        people = listed(case.addressed)
         if not fit:
-            detail = f"{has}; {people} is responsible for none of them"
-            return _as_client(case, policy.no_responsible, "no_responsible", detail, ids)
-        why = f"; {people} is responsible for {deals_named(fit)}"
+            reasons.append(why("no_responsible", people=case.addressed))
+            return _as_client(case, policy.no_responsible, reasons, ids)
     else:
         his = case.of_responsibles(case.own)
         fit = case.closest(his or active)
-        why = f"; {listed(case.own)} is responsible for {deals_named(fit)}" if his else ""
+    responsible = case.addressed or (case.own if his else {})
+    if responsible:
+        reasons.append(
+            why("responsible_addressed", people=responsible, deals=sorted_ids(found.id for found in fit))
+        )
     if len(fit) == 1:
-        code = "responsible_addressed" if why else "only_active_deal"
-        return _match(code, has + why, deal(fit[0].id), ids)
-    return _several(case, fit, policy, has + why)
+        return _match(reasons, deal(fit[0].id), ids)
+    return _several(case, fit, policy, reasons)
 
 
-def _several(case: _Case, fit: list[Deal], policy: ParticipantsPolicy, has: str) -> Finding:
+def _several(case: _Case, fit: list[Deal], policy: ParticipantsPolicy, reasons: list[Reason]) -> Finding:
     candidates = sorted_ids(found.id for found in fit)
     if policy.several_deals == "latest":
         # As the portal ranks open deals (mail-internals 2.4); last_activity_at would follow our own bindings.
         latest = max(fit, key=_recency)
-        return _match("latest_deal", f"{has}; deal {latest.id} was changed last", deal(latest.id), candidates)
+        return _match([*reasons, why("latest_deal", deal=latest.id)], deal(latest.id), candidates)
+    reasons = [*reasons, why("several_deals", deals=candidates)]
     if policy.several_deals == "company":
-        return _as_client(case, "company", "several_deals", f"{has}, which fit equally", candidates)
-    detail = f"{has}, which fit equally"
-    return Finding("participants", Verdict.AMBIGUOUS, "several_deals", detail, candidates=candidates)
+        return _as_client(case, "company", reasons, candidates)
+    return Finding("participants", Verdict.AMBIGUOUS, tuple(reasons), candidates)
 
 
 def _without_active_deal(case: _Case, policy: ParticipantsPolicy) -> Finding:
-    where = f" in pipeline {listed(map(str, sorted(case.pipelines)))}" if case.pipelines else ""
-    detail = f"{case.client.email} has no active deal{where}"
+    if case.pipelines:
+        reason = why("no_active_deal_in_pipeline", client=case.client.email, pipelines=sorted(case.pipelines))
+    else:
+        reason = why("no_active_deal", client=case.client.email)
     closed = sorted_ids(found.id for found in case.deals)
     if policy.no_active_deal == "last_closed_deal":
         if case.deals:
             last = max(case.deals, key=_recency)
-            return _match(
-                "last_closed_deal", f"{detail}; deal {last.id} was closed last", deal(last.id), closed
-            )
-        return _as_client(case, "company", "no_active_deal", detail, closed)
-    return _as_client(case, policy.no_active_deal, "no_active_deal", detail, closed)
+            return _match([reason, why("last_closed_deal", deal=last.id)], deal(last.id), closed)
+        return _as_client(case, "company", [reason], closed)
+    return _as_client(case, policy.no_active_deal, [reason], closed)
 
 
-def _as_client(case: _Case, choice: str, code: str, detail: str, candidates: tuple[int, ...]) -> Finding:
+def _as_client(case: _Case, choice: str, reasons: list[Reason], candidates: tuple[int, ...]) -> Finding:
     """The policy's answer when no deal can be named: the client himself, nothing, or a person's choice."""
     if choice == "leave":
-        return Finding("participants", Verdict.MATCH, code, f"{detail}: left as it is", candidates=candidates)
+        return Finding("participants", Verdict.MATCH, (*reasons, why("left")), candidates)
     if choice == "review":
-        return Finding("participants", Verdict.AMBIGUOUS, code, detail, candidates=candidates)
+        return Finding("participants", Verdict.AMBIGUOUS, tuple(reasons), candidates)
     companies, contacts = case.client.company_ids, case.client.contact_ids
     if choice == "company" and len(companies) == 1:
-        return _match(code, detail, Target(EntityType.COMPANY, companies[0]), candidates)
+        return _match(reasons, Target(EntityType.COMPANY, companies[0]), candidates)
     if len(contacts) == 1:
-        return _match(code, detail, Target(EntityType.CONTACT, contacts[0]), candidates)
+        return _match(reasons, Target(EntityType.CONTACT, contacts[0]), candidates)
     if not contacts and len(companies) == 1:
-        return _match(code, detail, Target(EntityType.COMPANY, companies[0]), candidates)
-    detail = f"{detail}, and the address belongs to several contacts or companies"
-    return Finding("participants", Verdict.AMBIGUOUS, code, detail, candidates=candidates)
+        return _match(reasons, Target(EntityType.COMPANY, companies[0]), candidates)
+    shared = why("shared_address", client=case.client.email)
+    return Finding("participants", Verdict.AMBIGUOUS, (*reasons, shared), candidates)
 
 
 def _by_lead(client: Client) -> Finding:
     active = [lead for lead in client.leads if lead.active]
     if len(active) == 1:
-        detail = f"{client.email} is known only by lead {active[0].id}"
-        return _match("only_lead", detail, Target(EntityType.LEAD, active[0].id), ())
-    if active:
-        return _no_match("several_leads", f"{client.email} is known by several open leads")
-    return _no_match("closed_leads", f"{client.email} is known only by closed leads")
+        reason = why("only_lead", client=client.email, lead=active[0].id)
+        return _match([reason], Target(EntityType.LEAD, active[0].id), ())
+    return _no_match(why("several_leads" if active else "closed_leads", client=client.email))
 
 
-def _match(code: str, detail: str, target: Target, candidates: tuple[int, ...]) -> Finding:
-    return Finding("participants", Verdict.MATCH, code, detail, candidates=candidates, target=target)
+def _match(reasons: list[Reason], target: Target, candidates: tuple[int, ...]) -> Finding:
+    return Finding("participants", Verdict.MATCH, tuple(reasons), candidates, target)
 
 
-def _no_match(code: str, detail: str, unknown: tuple[Question, ...] = ()) -> Finding:
-    return Finding("participants", Verdict.NO_MATCH, code, detail, unknown=unknown)
+def _no_match(reason: Reason, unknown: tuple[Question, ...] = ()) -> Finding:
+    return Finding("participants", Verdict.NO_MATCH, (reason,), unknown=unknown)
 
 
 def _recency(found: Deal) -> tuple[datetime, datetime, int]:

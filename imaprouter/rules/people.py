@@ -10,7 +10,7 @@ from publicsuffixlist import PublicSuffixList
 
 from imaprouter.address import domain_of
 from imaprouter.model import Client, Deal, DealIndex, Letter, User
-from imaprouter.policy import ParticipantsPolicy
+from imaprouter.policy import ParticipantsPolicy, RoutingPolicy
 
 # Anybody can have an address there: sharing such a domain says nothing about a company.
 FREE_MAIL = frozenset(
@@ -95,6 +95,13 @@ def _merged(clients: list[Client]) -> Client:
     )
 
 
+def client_named(letter: Letter) -> str:
+    """Whom a sentence about the client's side names."""
+    envelope = letter.envelope
+    side = envelope.to if letter.outgoing else envelope.writers
+    return side[0].email if side else "?"
+
+
 class Relation(Enum):
     """How the client's side of a letter stands to a deal."""
 
@@ -104,9 +111,9 @@ class Relation(Enum):
     UNKNOWN = "is not known in the CRM"
 
 
-def relation(letter: Letter, index: DealIndex, policy: ParticipantsPolicy, deal: Deal) -> Relation:
+def relation(letter: Letter, index: DealIndex, policy: RoutingPolicy, deal: Deal) -> Relation:
     """How the client's side of `letter` stands to `deal`: the base of every sender check."""
-    addresses = client_addresses(letter, index, policy)
+    addresses = client_addresses(letter, index, policy.participants)
     client = find_client(addresses, letter, index)
     if client and _is_client_of(client, deal, index):
         return Relation.OWN

@@ -6,17 +6,12 @@ import re
 
 from imaprouter.model import DealIndex, EntityType, Finding, KnownMessage, Letter, Question, Verdict
 from imaprouter.policy import RoutingPolicy
-from imaprouter.rules.people import Relation, relation
+from imaprouter.reasons import Reason, why
+from imaprouter.rules.people import Relation, client_named, relation
 
 # The Message-ID of a letter that the CRM sent (mail-internals 4). The number alone proves nothing: the index
 # knows the whole id from the activity's SETTINGS.MESSAGE_HEADERS, and only an equal id counts.
 _CRM_ID = re.compile(r"crm\.activity\.(\d{1,18})-[a-z0-9]{1,16}@")
-
-_SOURCES = {
-    "decision": "an earlier letter of the thread belongs to {target}",
-    "person": "a person put an earlier letter of the thread into {target}",
-    "portal": "it answers a letter that Bitrix24 sent from {target}",
-}
 
 
 def thread(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
@@ -28,9 +23,9 @@ def thread(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
     """
     parents = letter.envelope.parents
     if not parents:
-        return Finding("thread", Verdict.NO_MATCH, "no_parents", "it answers no message")
+        return Finding("thread", Verdict.NO_MATCH, (why("no_parents"),))
     unknown: list[Question] = []
-    passed: list[str] = []
+    passed: dict[str, Reason] = {}
     for message_id in parents:
         known = index.known_message(message_id)
         if known is None:
@@ -41,41 +36,26 @@ def thread(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
         finding = _from_known(known, letter, index, policy)
         if isinstance(finding, Finding):
             return finding
-        passed.append(finding)
-    detail = "; ".join(dict.fromkeys(passed)) or "none of the messages that it answers is known"
-    return Finding(
-        "thread",
-        Verdict.NO_MATCH,
-        "no_usable_parent" if passed else "unknown_parents",
-        detail,
-        unknown=tuple(unknown),
-    )
+        passed.setdefault(repr(finding), finding)
+    reasons = tuple(passed.values()) or (why("unknown_parents"),)
+    return Finding("thread", Verdict.NO_MATCH, reasons, unknown=tuple(unknown))
 
 
 def _from_known(
     known: KnownMessage, letter: Letter, index: DealIndex, policy: RoutingPolicy
-) -> Finding | str:
+) -> Finding | Reason:
     """A finding, or why this ancestor does not count."""
     target = known.target
     if target.type not in (EntityType.DEAL, EntityType.LEAD) and known.source != "person":
-        return f"an earlier letter of the thread belongs to {target}, which names no deal"
+        return why("thread_without_deal", target=target)
     if target.type is EntityType.DEAL:
         found = index.deal(target.id)
         if found and not found.active and policy.thread.closed_deal == "next_rule":
-            return f"deal {target.id} of the thread is closed"
-        if found and relation(letter, index, policy.participants, found) is Relation.FOREIGN:
-            return Finding(
-                "thread",
-                Verdict.REJECTED,
-                "not_the_senders_deal",
-                f"the thread belongs to deal {target.id}, but the sender is known as somebody else's client",
-                candidates=(target.id,),
-            )
+            return why("deal_closed", deal=target.id)
+        if found and relation(letter, index, policy, found) is Relation.FOREIGN:
+            reason = why("not_the_senders_deal", client=client_named(letter), deal=target.id)
+            return Finding("thread", Verdict.REJECTED, (reason,), (target.id,))
+    candidates = (target.id,) if target.type is EntityType.DEAL else ()
     return Finding(
-        "thread",
-        Verdict.MATCH,
-        f"thread_{known.source}",
-        _SOURCES[known.source].format(target=target),
-        candidates=(target.id,) if target.type is EntityType.DEAL else (),
-        target=target,
+        "thread", Verdict.MATCH, (why(f"thread_{known.source}", target=target),), candidates, target
     )

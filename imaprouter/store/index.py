@@ -153,6 +153,21 @@ class Index(Tables):
         kind = EntityType.from_type_id(row[0]) if row else None
         return KnownMessage(message_id, Target(kind, row[1]), "portal") if row and kind else None
 
+    def weak_message(self, message_id: str) -> KnownMessage | None:
+        """The CRM knows of no letters that it has not seen; the journal may."""
+        return None
+
+    def known_conversation(self, conversation: str) -> KnownMessage | None:
+        """As `weak_message`."""
+        return None
+
+    def sent_letter(self, activity_id: int) -> KnownMessage | None:
+        row = self._row(
+            "SELECT message_id, type_id, entity_id FROM sent_letters WHERE activity_id = ?", (activity_id,)
+        )
+        kind = EntityType.from_type_id(row[1]) if row else None
+        return KnownMessage(row[0], Target(kind, row[2]), "portal") if row and kind else None
+
     # ── everything, for export ────────────────────────────────────────────────────────────────────────
 
     def all_deals(self) -> Iterator[Deal]:

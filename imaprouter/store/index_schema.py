@@ -91,3 +91,27 @@ CREATE TABLE sent_letters (
 );
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
+
+
+@migrations()
+def tenures_and_observers(db: Database) -> None:
+    """Who was responsible for a deal before, and who observes it."""
+    for statement in _TENURES_AND_OBSERVERS.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+
+
+_TENURES_AND_OBSERVERS = """
+CREATE TABLE deal_tenures (
+    deal_id INTEGER NOT NULL,
+    user_id INTEGER NOT NULL,
+    -- when the index saw that somebody else was responsible
+    until TEXT NOT NULL,
+    PRIMARY KEY (deal_id, user_id)
+) WITHOUT ROWID;
+CREATE TABLE deal_observers (
+    deal_id INTEGER NOT NULL,
+    user_id INTEGER NOT NULL,
+    PRIMARY KEY (deal_id, user_id)
+) WITHOUT ROWID;
+"""

@@ -111,3 +111,44 @@ CREATE INDEX writes_by_message ON writes (message_id);
 CREATE INDEX writes_by_activity ON writes (activity_id);
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
+
+
+@migrations()
+def threads_people_and_copies(db: Database) -> None:
+    """What later letters inherit beyond their direct ancestors, what people answered, one mail in two mailboxes."""
+    for statement in _THREADS_PEOPLE_AND_COPIES.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+
+
+_THREADS_PEOPLE_AND_COPIES = """
+-- ancestors that a decided letter names and that were never seen themselves
+CREATE TABLE weak_ids (
+    ancestor TEXT NOT NULL,
+    message_id INTEGER NOT NULL REFERENCES messages (id),
+    PRIMARY KEY (ancestor, message_id)
+) WITHOUT ROWID;
+-- further ids of a message: what a gateway left of the original one
+CREATE TABLE other_ids (
+    other_id TEXT NOT NULL,
+    message_id INTEGER NOT NULL REFERENCES messages (id),
+    PRIMARY KEY (other_id, message_id)
+) WITHOUT ROWID;
+-- Outlook's conversation, '' for none
+ALTER TABLE messages ADD COLUMN conversation TEXT NOT NULL DEFAULT '';
+CREATE INDEX messages_by_conversation ON messages (conversation) WHERE conversation <> '';
+-- From, Date and Subject as one hash: the same in every mailbox, even where a relay rewrote the Message-ID
+ALTER TABLE messages ADD COLUMN letter_key TEXT NOT NULL DEFAULT '';
+CREATE INDEX messages_by_letter_key ON messages (letter_key) WHERE letter_key <> '';
+-- the two parties of a letter, for recognising loops
+ALTER TABLE messages ADD COLUMN pair_key TEXT NOT NULL DEFAULT '';
+CREATE INDEX messages_by_pair_key ON messages (pair_key, internal_second) WHERE pair_key <> '';
+-- a person's answer from the command line, until the binder has taken it up
+CREATE TABLE assignments (
+    message_id INTEGER PRIMARY KEY REFERENCES messages (id),
+    -- NULL: leave it as it is
+    target_type TEXT,
+    target_id INTEGER,
+    at TEXT NOT NULL
+);
+"""

@@ -1,0 +1,165 @@
+"""Why something was concluded: a stable code for programs, a sentence for people. Pure.
+
+A rule gives reasons as `why(code, …)`; sentences come into being only where somebody reads them, in his
+language. SENTENCES is the one list of what can be said: a code without a sentence is an error of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from gettext import NullTranslations
+from typing import NamedTuple, TypeAlias
+
+Values: TypeAlias = dict[str, str | tuple[str, ...]]
+
+#: English, in which the sentences are written.
+ENGLISH = NullTranslations()
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    code: str
+    #: What fills the sentence: addresses, numbers, lists of them.
+    values: Values = field(default_factory=dict)
+
+
+class Sentence(NamedTuple):
+    one: str
+    #: With more than one in the list `counted`.
+    many: str = ""
+    counted: str = ""
+
+
+def N_(text: str) -> str:
+    """Mark a sentence for extraction into the catalogues."""
+    return text
+
+
+SENTENCES: Mapping[str, Sentence] = {
+    # marker
+    "no_marker": Sentence(N_("no marker in the subject")),
+    "marker": Sentence(N_("the subject names deal {deal}")),
+    "several_markers": Sentence(
+        N_("the subject names deals {deals}, and the sender does not tell which is meant")
+    ),
+    "signed_marker": Sentence(N_("the subject carries the signed marker of deal {deal}")),
+    "wrong_signature": Sentence(N_("the marker of deal {deal} is signed wrongly")),
+    "crm_marker": Sentence(N_("the subject carries Bitrix24's mark of a letter from deal {deal}")),
+    "wrong_crm_marker": Sentence(N_("Bitrix24's mark of letter {activity} has the wrong code")),
+    "no_such_letter": Sentence(N_("no letter {activity} of Bitrix24 is known")),
+    "counts_something_else": Sentence(
+        N_("the number {deal} counts something else than a deal of the sender's")
+    ),
+    # what is wrong with a deal that a marker, a tag or a thread names
+    "no_such_deal": Sentence(N_("deal {deal} does not exist")),
+    "deal_closed": Sentence(N_("deal {deal} is closed")),
+    "not_the_senders_deal": Sentence(N_("{client} is known as somebody else's client, not of deal {deal}")),
+    "not_the_clients_deal": Sentence(N_("{client} is not known as a client of deal {deal}")),
+    # thread
+    "no_parents": Sentence(N_("it answers no message")),
+    "unknown_parents": Sentence(N_("none of the messages that it answers is known")),
+    "thread_decision": Sentence(N_("an earlier letter of the thread belongs to {target}")),
+    "thread_person": Sentence(N_("a person put an earlier letter of the thread into {target}")),
+    "thread_portal": Sentence(N_("it answers a letter that Bitrix24 sent from {target}")),
+    "thread_without_deal": Sentence(
+        N_("an earlier letter of the thread belongs to {target}, which names no deal")
+    ),
+    # address
+    "no_tag": Sentence(N_("no recipient address carries a deal number")),
+    "plus_tag": Sentence(N_("the address {address} names deal {deal}")),
+    "several_tags": Sentence(N_("the recipients name deals {deals}")),
+    "alias_narrows": Sentence(
+        N_("an alias narrows the candidates to pipeline {pipelines}"),
+        N_("aliases narrow the candidates to pipelines {pipelines}"),
+        "pipelines",
+    ),
+    # participants
+    "not_a_letter": Sentence(N_("a machine wrote it: its sender says nothing")),
+    "from_unclear": Sentence(N_("From can be read in two ways and is not trusted")),
+    "unknown_client": Sentence(
+        N_("{clients} is not known in the CRM"), N_("{clients} are not known in the CRM"), "clients"
+    ),
+    "no_client": Sentence(N_("nobody on the client's side has an address")),
+    "only_lead": Sentence(N_("{client} is known only by lead {lead}")),
+    "several_leads": Sentence(N_("{client} is known by several open leads")),
+    "closed_leads": Sentence(N_("{client} is known only by closed leads")),
+    "shared_address": Sentence(N_("{client} belongs to several contacts or companies")),
+    "client_of": Sentence(
+        N_("{client} is a client of deal {deals}"), N_("{client} is a client of deals {deals}"), "deals"
+    ),
+    "responsible_addressed": Sentence(
+        N_("{people} is responsible for deal {deals}"),
+        N_("{people} is responsible for deals {deals}"),
+        "deals",
+    ),
+    "no_responsible": Sentence(
+        N_("{people} is responsible for none of them"),
+        N_("{people} are responsible for none of them"),
+        "people",
+    ),
+    "several_deals": Sentence(N_("deals {deals} fit equally")),
+    "latest_deal": Sentence(N_("deal {deal} was changed last")),
+    "no_active_deal": Sentence(N_("{client} has no active deal")),
+    "no_active_deal_in_pipeline": Sentence(
+        N_("{client} has no active deal in pipeline {pipelines}"),
+        N_("{client} has no active deal in pipelines {pipelines}"),
+        "pipelines",
+    ),
+    "last_closed_deal": Sentence(N_("deal {deal} was closed last")),
+    "left": Sentence(N_("left as it is")),
+    # fallback
+    "employee_wrote": Sentence(
+        N_("{person} is an employee: Bitrix24 makes no activity of a colleague's letter")
+    ),
+    "bounce_names_nothing": Sentence(N_("a bounce that names no known message")),
+    "auto_reply_names_nothing": Sentence(N_("an automatic reply that names no known message")),
+    "system_names_nothing": Sentence(N_("a notification of Bitrix24 that concerns no known client")),
+    "nothing_known": Sentence(N_("no rule knows a client or a deal: left as Bitrix24 made it")),
+    "unreadable": Sentence(
+        N_("the server cannot hand over this message; it is asked again at every connection")
+    ),
+    # conflict
+    "rule_says": Sentence(N_("{rule} says deal {deal}")),
+    "stronger_wins": Sentence(N_("the stronger rule wins")),
+    "person_decides": Sentence(N_("a person decides")),
+}
+
+
+def why(code: str, **values: object) -> Reason:
+    """A reason; lists and tuples become lists of words. KeyError for a code that has no sentence."""
+    SENTENCES[code]
+    return Reason(code, {name: _plain(value) for name, value in values.items()})
+
+
+def sentence(reasons: Iterable[Reason], language: NullTranslations = ENGLISH) -> str:
+    """The reasons as one sentence in this language, parts joined by semicolons."""
+    return "; ".join(_rendered(reason, language) for reason in reasons)
+
+
+def listed(words: Iterable[str], language: NullTranslations = ENGLISH) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    items = list(words)
+    if len(items) < 2:
+        return "".join(items)
+    return language.gettext("{first} and {last}").format(first=", ".join(items[:-1]), last=items[-1])
+
+
+def _rendered(reason: Reason, language: NullTranslations) -> str:
+    one, many, counted = SENTENCES[reason.code]
+    if many:
+        number = len(reason.values.get(counted, ()))
+        template = language.ngettext(one, many, number)
+    else:
+        template = language.gettext(one)
+    words = {
+        name: value if isinstance(value, str) else listed(value, language)
+        for name, value in reason.values.items()
+    }
+    return template.format_map(words)
+
+
+def _plain(value: object) -> str | tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return str(value)
+    return tuple(str(item) for item in value)
