@@ -57,10 +57,10 @@ _RANKS = frozenset({"priority", "place", "choice", "fan", "приоритет", 
 def marker(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
     """Match the one deal that the subject names and whose client may have written the letter.
 
-    A signed marker and Bitrix24's own are trusted from anyone; with a wrong signature they are rejected. A
-    bare number counts when the deal exists and `routing.marker.sender_check` lets the sender name it; next to a
-    word that says it numbers something else, only when it is the sender's own deal. Several deals: the one that
-    belongs to the sender, else ambiguous.
+    A signed marker and Bitrix24's own are trusted from anyone; with a wrong signature they are rejected. A bare
+    number counts when the deal exists and `routing.marker.sender_check` lets the sender name it; next to a
+    word that says it numbers something else, only when it is the sender's own deal. Several deals: the one
+    that belongs to the sender, else ambiguous.
     """
     subject = _as_read(letter.envelope.subject)
     weighed = _Weighed()

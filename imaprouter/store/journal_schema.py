@@ -115,7 +115,7 @@ CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 
 @migrations()
 def threads_people_and_copies(db: Database) -> None:
-    """What later letters inherit beyond their direct ancestors, what people answered, one mail in two mailboxes."""
+    """What threads inherit beyond direct ancestors, what people answered, one mail in two mailboxes."""
     for statement in _THREADS_PEOPLE_AND_COPIES.split(";\n"):
         if statement.strip():
             db.execute(statement)
