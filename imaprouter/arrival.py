@@ -42,13 +42,30 @@ class WatchedFolder:
     def __str__(self) -> str:
         return f"{self.mailbox}/{self.name}"
 
-    def letter(self, envelope: Envelope) -> Letter:
-        return Letter(envelope, self.own_addresses, self.house_addresses, self._we_wrote(envelope))
+    def letter(self, envelope: Envelope, received: datetime | None = None, *, recent: int = 0) -> Letter:
+        return Letter(
+            envelope,
+            self.own_addresses,
+            self.house_addresses,
+            self._we_wrote(envelope),
+            received=received,
+            recent=recent,
+        )
 
     def direction(self, envelope: Envelope) -> Direction:
         """As Bitrix24 sees it: by the addresses alone, whatever the folder (mail-internals 1.3)."""
         ours = any(address.email in self.own_addresses for address in envelope.writers)
         return Direction.OUTGOING if ours else Direction.INCOMING
+
+    def pair_key(self, envelope: Envelope) -> str:
+        """The mailbox's address and the other side's, the same in both directions; '' when one is missing."""
+        own = min(self.own_addresses, default="")
+        if self._we_wrote(envelope):
+            written_to = envelope.recipients
+        else:
+            written_to = tuple(address.email for address in envelope.writers)
+        other = next((email for email in written_to if email not in self.own_addresses), "")
+        return " ".join(sorted((own, other))) if own and other else ""
 
     def _we_wrote(self, envelope: Envelope) -> bool:
         return self.kind == "sent" or self.direction(envelope) is Direction.OUTGOING
@@ -60,9 +77,11 @@ def decided(
     message: FetchedMessage,
     envelope: Envelope,
     arrived: datetime,
+    *,
+    recent: int = 0,
 ) -> NewMessage:
-    """Decide, and say where the message stands after that."""
-    decision = decide(watched.letter(envelope), index, watched.policy)
+    """Decide, and say where the message stands after that; `recent` as in `Letter`."""
+    decision = decide(watched.letter(envelope, arrived, recent=recent), index, watched.policy)
     direction = watched.direction(envelope)
     return standing(
         NewMessage(
@@ -74,6 +93,7 @@ def decided(
             size=message.size,
             seen=message.seen,
             state=State.WAITING,
+            pair_key=watched.pair_key(envelope),
         ),
         becomes_activity=watched.kind == "incoming" or direction is Direction.OUTGOING,
         ask_portal=watched.live_lookup,

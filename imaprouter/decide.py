@@ -20,17 +20,21 @@ from imaprouter.model import (
     sorted_ids,
 )
 from imaprouter.policy import RoutingPolicy
-from imaprouter.reasons import Reason, why
+from imaprouter.reasons import IMPLIED, Reason, why
 from imaprouter.rules import RULES
 from imaprouter.rules.people import employees
+from imaprouter.rules.trust import doubt, refutation
 
 
 def decide(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Decision:
     """Decide where `letter` belongs. Never raises for what a message says."""
-    barred = _no_client_letter(letter, index, policy)
+    barred = _no_client_letter(letter, index, policy) or _loop(letter, policy)
     if barred:
         return _concluded(barred, (barred,), Outcome.IGNORE)
     trail = tuple(RULES[name](letter, index, policy) for name in policy.rules)
+    doubted = _refuted(letter, trail, policy)
+    if doubted:
+        return replace(_concluded(doubted, (*trail, doubted), Outcome.LEAVE), review=True)
     conflict = _conflict(trail, policy)
     if conflict:
         trail = (*trail, conflict)
@@ -42,7 +46,7 @@ def decide(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Decision:
         if finding.verdict is Verdict.MATCH:
             outcome = Outcome(finding.target.type) if finding.target else Outcome.LEAVE
             return _concluded(finding, trail, outcome)
-    last = _fallback(letter)
+    last = _fallback(letter, policy)
     outcome = Outcome.IGNORE if letter.envelope.nature in _MACHINES else Outcome.LEAVE
     return _concluded(last, (*trail, last), outcome)
 
@@ -58,6 +62,24 @@ def _no_client_letter(letter: Letter, index: DealIndex, policy: RoutingPolicy) -
         who = next(iter(staff), "") or house[0]
         return _finding(why("employee_wrote", person=who))
     return None
+
+
+def _refuted(letter: Letter, trail: tuple[Finding, ...], policy: RoutingPolicy) -> Finding | None:
+    """What our server has against the sender, for a person to look at, with the deals that the rules name."""
+    reason = refutation(letter, policy.trust)
+    if reason is None:
+        return None
+    named = (finding for finding in trail if finding.verdict in (Verdict.MATCH, Verdict.AMBIGUOUS))
+    deals = sorted_ids(number for finding in named for number in finding.candidates)
+    return Finding("fallback", Verdict.AMBIGUOUS, (reason,), deals)
+
+
+def _loop(letter: Letter, policy: RoutingPolicy) -> Finding | None:
+    """Two desks that answer each other; whoever writes: people do not exchange so many letters in an hour."""
+    limit = policy.loop.limit
+    if not limit or letter.recent <= limit:
+        return None
+    return Finding("loop", Verdict.MATCH, (why("loop", limit=limit),))
 
 
 def _conflict(trail: tuple[Finding, ...], policy: RoutingPolicy) -> Finding | None:
@@ -83,8 +105,11 @@ _MACHINES = {
 }
 
 
-def _fallback(letter: Letter) -> Finding:
-    return _finding(why(_MACHINES.get(letter.envelope.nature, "nothing_known")))
+def _fallback(letter: Letter, policy: RoutingPolicy) -> Finding:
+    machine = _MACHINES.get(letter.envelope.nature)
+    doubted = None if machine else doubt(letter, policy.trust)
+    said = why(machine or "nothing_known")
+    return Finding("fallback", Verdict.MATCH, (said, doubted) if doubted else (said,))
 
 
 def _finding(reason: Reason) -> Finding:
@@ -95,7 +120,7 @@ def _concluded(finding: Finding, trail: tuple[Finding, ...], outcome: Outcome) -
     return Decision(
         outcome=outcome,
         rule=finding.rule,
-        reasons=finding.reasons,
+        reasons=tuple(reason for reason in finding.reasons if reason.code not in IMPLIED),
         trail=trail,
         target=finding.target,
         candidates=finding.candidates,

@@ -105,7 +105,7 @@ def _again(message: StoredMessage, folder: WatchedFolder | None, knowledge: Know
     """The message with a second decision; without its folder's configuration the first one stands."""
     decision = message.decision
     if folder:
-        decision = decide(folder.letter(message.envelope), knowledge, folder.policy)
+        decision = decide(folder.letter(message.envelope, message.internal_date), knowledge, folder.policy)
     new = NewMessage(
         uid=message.uid,
         direction=message.direction,

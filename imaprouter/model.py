@@ -310,6 +310,10 @@ class Letter:
     house_addresses: frozenset[str] = frozenset()
     #: Written by us: From or Reply-To is an own address, or the message lies in a Sent folder.
     outgoing: bool = False
+    #: INTERNALDATE: when the mail server got it; None when nobody knows (replay of a file).
+    received: datetime | None = None
+    #: Letters between the same two addresses within the hour up to this one, itself included; 0: unknown.
+    recent: int = 0
 
 
 @dataclass(frozen=True, slots=True)

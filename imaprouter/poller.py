@@ -21,7 +21,7 @@ from imaprouter.store.journal import Journal
 CLOCK_SKEW = timedelta(minutes=15)
 
 _LAST_ID = "activities.last_id"
-_COVERED_SINCE = "activities.covered_since"
+COVERED_SINCE = "activities.covered_since"
 
 
 def poll(portal: Portal, journal: Journal, now: datetime) -> int:
@@ -31,7 +31,7 @@ def poll(portal: Portal, journal: Journal, now: datetime) -> int:
     is kept.
     """
     earliest = journal.messages.earliest_unpaired()
-    covered = to_moment(journal.facts.get(_COVERED_SINCE))
+    covered = to_moment(journal.facts.get(COVERED_SINCE))
     last_id = int(journal.facts.get(_LAST_ID) or 0)
     if covered is None:
         if earliest is None:
@@ -50,7 +50,7 @@ def poll(portal: Portal, journal: Journal, now: datetime) -> int:
         with journal.transaction():
             fresh += journal.activities.add(page, now)
             journal.facts.set(_LAST_ID, str(last_id))
-    journal.facts.set(_COVERED_SINCE, str(to_text(covered)))
+    journal.facts.set(COVERED_SINCE, str(to_text(covered)))
     return fresh
 
 

@@ -65,6 +65,21 @@ SENTENCES: Mapping[str, Sentence] = {
     "thread_without_deal": Sentence(
         N_("an earlier letter of the thread belongs to {target}, which names no deal")
     ),
+    "thread_weak": Sentence(N_("other letters that answer the same unseen message belong to {target}")),
+    "thread_conversation": Sentence(
+        N_("other letters of the same Outlook conversation belong to {target}")
+    ),
+    "thread_contradicts": Sentence(
+        N_("another letter of the thread belongs to {targets}: the nearest counts"),
+        N_("other letters of the thread belong to {targets}: the nearest counts"),
+        "targets",
+    ),
+    "hint_outweighed": Sentence(
+        N_("letters of the same thread hint at {target}, but subject, sender or recipients say otherwise")
+    ),
+    "hint_not_the_clients": Sentence(
+        N_("letters of the same thread hint at {target}, but {client} is not known as its client")
+    ),
     # address
     "no_tag": Sentence(N_("no recipient address carries a deal number")),
     "plus_tag": Sentence(N_("the address {address} names deal {deal}")),
@@ -107,6 +122,54 @@ SENTENCES: Mapping[str, Sentence] = {
         "pipelines",
     ),
     "last_closed_deal": Sentence(N_("deal {deal} was closed last")),
+    "several_clients": Sentence(N_("{clients} are different clients")),
+    "former_addressed": Sentence(
+        N_("{people} was responsible for deal {deals} until {date}"),
+        N_("{people} was responsible for deals {deals} until {date}"),
+        "deals",
+    ),
+    "observer_addressed": Sentence(
+        N_("{people} observes deal {deals}"), N_("{people} observes deals {deals}"), "deals"
+    ),
+    # participants: why a deal of the client's was not chosen
+    "other_responsible": Sentence(
+        N_("{people}, who is not addressed, is responsible for deal {deals}"),
+        N_("{people}, who is not addressed, is responsible for deals {deals}"),
+        "deals",
+    ),
+    "other_responsibles": Sentence(N_("{people}, who are not addressed, are responsible for deals {deals}")),
+    "dismissed_responsible": Sentence(
+        N_("{people}, who is responsible for deal {deals}, is no active employee"),
+        N_("{people}, who is responsible for deals {deals}, is no active employee"),
+        "deals",
+    ),
+    "unknown_responsible": Sentence(
+        N_("nobody known is responsible for deal {deals}"),
+        N_("nobody known is responsible for deals {deals}"),
+        "deals",
+    ),
+    "handed_over": Sentence(
+        N_("{people} handed deal {deals} over on {date}, too long ago to count"),
+        N_("{people} handed deals {deals} over on {date}, too long ago to count"),
+        "deals",
+    ),
+    "another_pipeline": Sentence(
+        N_("deal {deals} is in another pipeline"), N_("deals {deals} are in another pipeline"), "deals"
+    ),
+    "companys_deal": Sentence(
+        N_("deal {deals} is the company's, not {client}'s own"),
+        N_("deals {deals} are the company's, not {client}'s own"),
+        "deals",
+    ),
+    "created_later": Sentence(
+        N_("deal {deals} was created after the letter was written"),
+        N_("deals {deals} were created after the letter was written"),
+        "deals",
+    ),
+    "changed_earlier": Sentence(
+        N_("deal {deals} was changed before that"), N_("deals {deals} were changed before that"), "deals"
+    ),
+    "no_active_deal_then": Sentence(N_("{client} had no active deal when the letter was written")),
     "left": Sentence(N_("left as it is")),
     # fallback
     "employee_wrote": Sentence(
@@ -115,14 +178,31 @@ SENTENCES: Mapping[str, Sentence] = {
     "bounce_names_nothing": Sentence(N_("a bounce that names no known message")),
     "auto_reply_names_nothing": Sentence(N_("an automatic reply that names no known message")),
     "system_names_nothing": Sentence(N_("a notification of Bitrix24 that concerns no known client")),
+    "loop": Sentence(N_("a loop: more than {limit} letters between the same two addresses within an hour")),
     "nothing_known": Sentence(N_("no rule knows a client or a deal: left as Bitrix24 made it")),
     "unreadable": Sentence(
         N_("the server cannot hand over this message; it is asked again at every connection")
     ),
+    # trust
+    "from_not_authentic": Sentence(N_("{server} says that {sender} did not send it: {said}")),
+    "from_not_proven": Sentence(N_("{server} has no proof that {sender} sent it: {said}")),
+    "from_not_checked": Sentence(N_("no mail server of ours says whether {sender} sent it")),
     # conflict
     "rule_says": Sentence(N_("{rule} says deal {deal}")),
     "stronger_wins": Sentence(N_("the stronger rule wins")),
     "person_decides": Sentence(N_("a person decides")),
+}
+
+#: What 'Maria is responsible for deal 1' says already: told in the trail, not in a decision's own sentence.
+IMPLIED = frozenset(
+    {"other_responsible", "other_responsibles", "dismissed_responsible", "unknown_responsible"}
+)
+
+_OBJECTS: Mapping[str, str] = {
+    "deal": N_("deal {id}"),
+    "company": N_("company {id}"),
+    "contact": N_("contact {id}"),
+    "lead": N_("lead {id}"),
 }
 
 
@@ -145,18 +225,29 @@ def listed(words: Iterable[str], language: NullTranslations = ENGLISH) -> str:
     return language.gettext("{first} and {last}").format(first=", ".join(items[:-1]), last=items[-1])
 
 
+def named(target: str, language: NullTranslations = ENGLISH) -> str:
+    """`deal 7`, as a target or a binding calls itself, in this language; anything else stays as it is."""
+    kind, _, number = target.partition(" ")
+    template = _OBJECTS.get(kind)
+    return language.gettext(template).format(id=number) if template and number else target
+
+
 def _rendered(reason: Reason, language: NullTranslations) -> str:
     one, many, counted = SENTENCES[reason.code]
     if many:
-        number = len(reason.values.get(counted, ()))
-        template = language.ngettext(one, many, number)
+        # A list carries no numeral: twenty-one deals are 'deals', though in Russian 21 takes the form of 1.
+        template = language.ngettext(one, many, min(len(reason.values.get(counted, ())), 2))
     else:
         template = language.gettext(one)
-    words = {
-        name: value if isinstance(value, str) else listed(value, language)
-        for name, value in reason.values.items()
-    }
+    words = {name: _shown(name, value, language) for name, value in reason.values.items()}
     return template.format_map(words)
+
+
+def _shown(name: str, value: str | tuple[str, ...], language: NullTranslations) -> str:
+    words = (value,) if isinstance(value, str) else value
+    if name in {"target", "targets"}:
+        words = tuple(named(word, language) for word in words)
+    return listed(words, language)
 
 
 def _plain(value: object) -> str | tuple[str, ...]:

@@ -17,7 +17,8 @@ from imaprouter.bitrix24.portal import Portal
 from imaprouter.bitrix24.probes import server_time
 from imaprouter.errors import StoreError
 from imaprouter.store.database import to_text
-from imaprouter.store.index import KINDS, Index
+from imaprouter.store.index import Index
+from imaprouter.store.index_writes import KINDS
 
 # Changes are listed by whole seconds, and a transaction may become visible late (rest.md 4.5).
 OVERLAP = timedelta(minutes=5)

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from gettext import NullTranslations
 from types import FrameType
 
 from imaprouter.address import normalise
@@ -24,7 +25,7 @@ from imaprouter.config import MailboxSettings, Settings
 from imaprouter.errors import ImaprouterError, PortalError, StoreError
 from imaprouter.log import event
 from imaprouter.mailbox import Account, backoff
-from imaprouter.notice import Language
+from imaprouter.reasons import ENGLISH
 from imaprouter.refresh import LAST, LAST_FULL, Report, refresh
 from imaprouter.store.index import Index, index_path
 from imaprouter.store.journal import Journal
@@ -40,7 +41,7 @@ GRACE = 1.0
 class Service:
     """Everything that `run` runs, from one configuration. The constructor does no I/O."""
 
-    def __init__(self, settings: Settings, *, language: Language = "en") -> None:
+    def __init__(self, settings: Settings, *, language: NullTranslations = ENGLISH) -> None:
         """Raises ConfigError when portal or mailboxes are not configured."""
         portal = settings.require_portal()
         mailboxes = settings.require_mailboxes()

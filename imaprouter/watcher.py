@@ -27,6 +27,7 @@ from imaprouter.mailbox import HEADER_BYTES, Account, FetchResult, FolderStatus,
 from imaprouter.model import (
     Envelope,
     FetchedMessage,
+    Nature,
     Result,
     State,
 )
@@ -208,9 +209,15 @@ class Watcher:
         self, journal: Journal, knowledge: Knowledge, folder: Folder, result: FetchResult, cursor: int
     ) -> None:
         """One batch up to `cursor`: messages, decisions, cursor and anchors, all in one transaction."""
-        envelopes = [(message, envelope_of(message)) for message in result.messages if message.uid <= cursor]
-        recorded: list[tuple[int, NewMessage]] = []
         now = datetime.now(UTC)
+        envelopes = [(message, envelope_of(message)) for message in result.messages if message.uid <= cursor]
+        if self.watched.policy.bounces.read_report:
+            # Before the transaction, which nobody else could write during.
+            envelopes = [
+                (message, self._with_report(journal, knowledge, folder, message, envelope, now))
+                for message, envelope in envelopes
+            ]
+        recorded: list[tuple[int, NewMessage]] = []
         with journal.transaction():
             for message, envelope in envelopes:
                 if self._is_ours(journal, folder, message, envelope, now):
@@ -230,16 +237,38 @@ class Watcher:
     ) -> bool:
         """False for what is on record already, and for mail from before the watch."""
         arrived = message.internal_date or now
-        floor = self._floor(folder)
-        if floor and arrived < floor:
-            return False
-        if journal.messages.has_uid(folder, message.uid):
+        if not self._is_new(journal, folder, message.uid, arrived):
             return False
         known = journal.messages.same_mail(folder.mailbox, envelope.fingerprint, arrived, message.size)
         if known and known.folder == folder.name and known.epoch < folder.epoch:
             journal.messages.move_to_epoch(known.id, folder, message.uid)
             return False
         return True
+
+    def _is_new(self, journal: Journal, folder: Folder, uid: int, arrived: datetime) -> bool:
+        floor = self._floor(folder)
+        return not (floor and arrived < floor) and not journal.messages.has_uid(folder, uid)
+
+    def _with_report(
+        self,
+        journal: Journal,
+        knowledge: Knowledge,
+        folder: Folder,
+        message: FetchedMessage,
+        envelope: Envelope,
+        now: datetime,
+    ) -> Envelope:
+        """A bounce whose own header names no known message also answers those that it returns."""
+        arrived = message.internal_date or now
+        if (
+            envelope.nature is not Nature.BOUNCE
+            or any(knowledge.known_message(parent) for parent in envelope.parents)
+            or not self._is_new(journal, folder, message.uid, arrived)
+            or journal.messages.same_mail(folder.mailbox, envelope.fingerprint, arrived, message.size)
+        ):
+            return envelope
+        returned = mail.returned_ids(self._session.report(message.uid))
+        return replace(envelope, parents=tuple(dict.fromkeys((*envelope.parents, *returned))))
 
     def _decided(
         self,
@@ -251,7 +280,10 @@ class Watcher:
         now: datetime,
     ) -> NewMessage:
         arrived = message.internal_date or envelope.date or now
-        new = decided(self.watched, knowledge, message, envelope, arrived)
+        limit = self.watched.policy.loop.limit
+        pair_key = self.watched.pair_key(envelope)
+        earlier = journal.messages.exchange(folder.mailbox, pair_key, arrived, envelope.date, limit)
+        new = decided(self.watched, knowledge, message, envelope, arrived, recent=earlier.letters + 1)
         known = journal.messages.same_mail(folder.mailbox, envelope.fingerprint, arrived, message.size)
         # Without a Message-ID two letters of a robot in one second may look alike and still be two.
         if known and (envelope.message_id or known.folder != folder.name):
@@ -263,6 +295,8 @@ class Watcher:
                 same_as=known.id,
                 note=f"the same mail as message {known.id}",
             )
+        if new.decision.rule == "loop" and not earlier.stopped:
+            event(logger, logging.WARNING, "loop.detected", folder=str(self.watched), between=pair_key)
         return new
 
     def _retry_unreadable(self, journal: Journal, knowledge: Knowledge, folder: Folder) -> None:

@@ -18,6 +18,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("IMAPROUTER_"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("IMAPROUTER_LANG", "en")
 
 
 @pytest.fixture(scope="session")

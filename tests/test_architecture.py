@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plan": CORE,
     "ledger": CORE,
     "notice": CORE,
+    "language": {"reasons"},
     "log": CORE,
     "config": CORE,
     "store": CORE,

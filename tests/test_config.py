@@ -16,7 +16,7 @@ from imaprouter.config import Settings, find_config, load
 from imaprouter.config.settings import MailboxSettings, PortalSettings
 from imaprouter.config.values import parse_duration, parse_size
 from imaprouter.errors import ConfigError
-from imaprouter.policy import BindingPolicy, RoutingPolicy
+from imaprouter.policy import BindingPolicy, RoutingPolicy, TrustPolicy
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "config.example.toml"
@@ -421,6 +421,10 @@ def test_an_unknown_key_names_the_nearest_known_one(file: File, text: str, said:
             "that are named here",
         ),
         (
+            "[routing.trust]\nauthentication = 'require'\nauthserv_ids = ['mx.company.ru', 'our server']",
+            "routing.trust.authserv_ids: 'our server' is no name of a server",
+        ),
+        (
             "[metrics]\nlisten = '9108'",
             'metrics.listen: expected host and port such as "127.0.0.1:9108", not "9108"',
         ),
@@ -564,18 +568,18 @@ def test_the_example_shows_the_defaults(tmp_path: Path) -> None:
     assert shown.routing.trust == default.routing.trust
 
 
-@pytest.mark.parametrize(
-    ("text", "key"),
-    [
-        (
-            "[routing.trust]\nauthentication = 'prefer'\nauthserv_ids = ['mx.company.ru']",
-            "routing.trust.authentication",
-        ),
-    ],
-)
-def test_a_protection_that_this_version_lacks_is_refused(file: File, text: str, key: str) -> None:
-    """To accept it silently would be worse."""
-    assert file.problem(text).startswith(f"{key}: this version")
+@pytest.mark.parametrize("name", ["mx.company.ru", "MX1", "*.yandex.net", "microsoft", "mx_1.company.ru"])
+def test_servers_whose_word_counts_are_named(file: File, name: str) -> None:
+    """By name, by a common ending, or by Microsoft's form without one."""
+    text = f"[routing.trust]\nauthentication = 'prefer'\nauthserv_ids = ['{name}']"
+    assert file.load(text).routing.trust == TrustPolicy("prefer", (name,))
+
+
+@pytest.mark.parametrize("name", ["", "*", "*.net", "a b", "mx.*.ru", "a;b"])
+def test_what_is_no_servers_name_is_refused(file: File, name: str) -> None:
+    """An ending of one part only would let half the world speak for us."""
+    text = f"[routing.trust]\nauthentication = 'prefer'\nauthserv_ids = ['{name}']"
+    assert file.problem(text) == f"routing.trust.authserv_ids: {name!r} is no name of a server"
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def clone(tmp_path: Path) -> Clone:
 def test_dev_alone_lists_what_it_can_do(clone: Clone) -> None:
     done = clone.run()
     assert done.returncode == 0
-    for command in ("demo", "test", "lint", "format", "lock", "bench"):
+    for command in ("demo", "test", "lint", "format", "i18n", "lock", "bench"):
         assert re.search(rf"^  {command} ", done.stdout, re.MULTILINE)
     assert clone.asked() == []
 
@@ -227,6 +227,7 @@ def test_the_wheel_holds_the_package_and_the_sample_company(tmp_path: Path) -> N
         archive.extractall(tmp_path / "site")
     assert {name.split("/")[0] for name in names} == {"imaprouter", "imaprouter-0.1.0.dist-info"}
     assert "imaprouter/py.typed" in names
+    assert "imaprouter/locale/ru/LC_MESSAGES/imaprouter.mo" in names
     code = "from imaprouter.sandbox.sample import sample_folder; print(sample_folder())"
     done = subprocess.run(
         [sys.executable, "-c", code],

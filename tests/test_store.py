@@ -18,6 +18,7 @@ from imaprouter.errors import StoreBusy, StoreError, StoreTooNew
 from imaprouter.model import (
     Activity,
     Binding,
+    Deal,
     Decision,
     Direction,
     EntityType,
@@ -27,6 +28,7 @@ from imaprouter.model import (
     Result,
     State,
     Target,
+    Tenure,
     deal,
 )
 from imaprouter.reasons import why
@@ -361,3 +363,101 @@ def test_a_broken_snapshot_changes_nothing() -> None:
 def test_the_index_lies_beside_the_journal() -> None:
     """One path in the configuration, two files."""
     assert index_path(Path("/var/lib/imaprouter.db")) == Path("/var/lib/imaprouter-index.db")
+
+
+# ── former responsibles and observers ─────────────────────────────────────────────────────────────────────
+
+
+def seen(index: Index, responsible: int, modified: datetime | None, number: int = 1) -> tuple[Tenure, ...]:
+    """The portal shows deal `number` with this responsible; what the index then knows of former ones."""
+    with index.writing():
+        index.put_deals([Deal(id=number, responsible_id=responsible, modified_at=modified)], 1)
+    found = index.deal(number)
+    assert found
+    return found.former
+
+
+def test_the_index_notes_who_was_responsible_before() -> None:
+    """F23: the old responsible stays known, until the time at which the deal was changed."""
+    index = Index(":memory:")
+    assert seen(index, 5, NOW) == ()
+    assert seen(index, 5, NOW + timedelta(hours=1)) == ()
+    assert seen(index, 6, NOW + timedelta(hours=2)) == (Tenure(5, NOW + timedelta(hours=2)),)
+    assert seen(index, 6, NOW + timedelta(hours=3)) == (Tenure(5, NOW + timedelta(hours=2)),)
+
+
+def test_former_responsibles_stand_latest_first_and_never_beside_themselves() -> None:
+    """5, then 6, then 7, then 5 again: whoever is back is no former one, and his new time counts later."""
+    index = Index(":memory:")
+    days = [NOW + timedelta(days=day) for day in range(5)]
+    seen(index, 5, days[0])
+    seen(index, 6, days[1])
+    assert seen(index, 7, days[2]) == (Tenure(6, days[2]), Tenure(5, days[1]))
+    assert seen(index, 5, days[3]) == (Tenure(7, days[3]), Tenure(6, days[2]))
+    assert seen(index, 6, days[4]) == (Tenure(5, days[4]), Tenure(7, days[3]))
+
+
+@pytest.mark.parametrize("modified", [None, NOW - timedelta(seconds=1)])
+def test_a_row_that_tells_no_time_tells_no_handover(modified: datetime | None) -> None:
+    """Undated, or older than the row that is kept: nobody can say since when another one is responsible."""
+    index = Index(":memory:")
+    seen(index, 5, NOW)
+    assert seen(index, 6, modified) == ()
+
+
+def test_nobody_is_no_former_responsible() -> None:
+    """A deal without a responsible gets one: that is no handover."""
+    index = Index(":memory:")
+    seen(index, 0, NOW)
+    assert seen(index, 5, NOW + timedelta(days=1)) == ()
+
+
+def test_observers_are_those_of_the_last_row() -> None:
+    """Whoever observes no longer is gone."""
+    index = Index(":memory:")
+    for observers in ((7, 6), (6,)):
+        with index.writing():
+            index.put_deals([Deal(id=1, observer_ids=observers)], 1)
+        found = index.deal(1)
+        assert found
+        assert found.observer_ids == tuple(sorted(observers))
+
+
+def test_a_deal_that_is_gone_takes_its_former_responsibles_and_observers_along() -> None:
+    """Its number might otherwise come back with them."""
+    index = Index(":memory:")
+    seen(index, 5, NOW)
+    seen(index, 6, NOW + timedelta(days=1))
+    with index.writing():
+        index.put_deals([Deal(id=1, responsible_id=6, observer_ids=(7,), modified_at=NOW)], 1)
+        index.drop_stale("deals", 2)
+        index.put_deals([Deal(id=1, responsible_id=6)], 2)
+    found = index.deal(1)
+    assert found
+    assert (found.former, found.observer_ids) == ((), ())
+
+
+def test_a_snapshot_carries_observers_and_former_responsibles() -> None:
+    """Both are optional; what an earlier snapshot said differently is no handover."""
+    row = deal_row(
+        1, 6, OBSERVERS=[7], FORMER_RESPONSIBLES=[{"USER_ID": 5, "UNTIL": "2026-10-26T10:00:00+03:00"}]
+    )
+    index = index_of(deals=[deal_row(1, 7), deal_row(2, 5)])
+    import_snapshot(index, snapshot(deals=[row, deal_row(2, 6)]))
+    first, second = index.deal(1), index.deal(2)
+    assert first
+    assert second
+    assert first.former == (Tenure(5, datetime(2026, 10, 26, 7, tzinfo=UTC)),)
+    assert (first.observer_ids, second.former, second.observer_ids) == ((7,), (), ())
+    once = export_snapshot(index)
+    again = Index(":memory:")
+    import_snapshot(again, once)
+    assert export_snapshot(again) == once
+    assert "OBSERVERS" not in once["deals"][1]
+
+
+def test_a_former_responsible_without_a_time_is_refused() -> None:
+    """The error names the row."""
+    row = deal_row(1, 6, FORMER_RESPONSIBLES=[{"USER_ID": 5}])
+    with pytest.raises(StoreError, match=r"deals\[0\].*UNTIL"):
+        index_of(deals=[row])

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from gettext import NullTranslations
 
 from imaprouter import plan
 from imaprouter.binder.orders import Job, Order, Targets, command_for, error_of, origin_id, outcome_of
@@ -22,9 +23,10 @@ from imaprouter.bitrix24.portal import Portal
 from imaprouter.errors import PortalError, PortalOutcomeUnknown, PortalRefused
 from imaprouter.log import event
 from imaprouter.model import Deal, Result, State, Target
-from imaprouter.notice import Language, notice
+from imaprouter.notice import notice
 from imaprouter.plan import Course
 from imaprouter.policy import BindingPolicy
+from imaprouter.reasons import ENGLISH
 from imaprouter.store.journal import Journal
 
 logger = logging.getLogger(__name__)
@@ -41,7 +43,7 @@ RETRY_REFUSED = timedelta(hours=1)
 
 class Correction:
     def __init__(
-        self, portal: Portal, journal: Journal, policy: BindingPolicy, *, language: Language = "en"
+        self, portal: Portal, journal: Journal, policy: BindingPolicy, *, language: NullTranslations = ENGLISH
     ) -> None:
         self._portal = portal
         self._journal = journal
@@ -79,8 +81,8 @@ class Correction:
         with self._journal.transaction():
             for paired in self._journal.activities.due(now, ROUND):
                 message = self._journal.messages.get(paired.message_id)
-                if message and message.decision.target:
-                    jobs.append(Job(paired, message, message.decision.target))
+                if message and message.target:
+                    jobs.append(Job(paired, message, message.target))
                     wait = RETRY_AFTER[min(paired.attempts, len(RETRY_AFTER) - 1)]
                     self._journal.activities.schedule(paired.activity.id, now + wait)
         return jobs

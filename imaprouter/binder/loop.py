@@ -8,17 +8,18 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from gettext import NullTranslations
 from pathlib import Path
 
 from imaprouter.arrival import WatchedFolder
 from imaprouter.binder.correction import Correction
 from imaprouter.binder.pairs import Pairs
+from imaprouter.binder.people import People
 from imaprouter.bitrix24.portal import Portal
 from imaprouter.errors import PortalError
 from imaprouter.log import event
 from imaprouter.lookup import answer_questions
 from imaprouter.mailbox import backoff
-from imaprouter.notice import Language
 from imaprouter.policy import BindingPolicy
 from imaprouter.poller import poll
 from imaprouter.store.journal import Journal
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 # While no message waits, only activities that came late are looked for (a second copy, a missing one).
 QUIET_POLL = 300.0
+# How soon a person's re-binding is known to later letters of the thread.
+LEARN_EVERY = 60.0
 # News of many messages one after the other ask once.
 SHORTEST_PAUSE = 1.0
 
@@ -43,7 +46,7 @@ class BinderLoop:
         *,
         mailbox_emails: dict[str, frozenset[str]],
         watched: Callable[[str, str], WatchedFolder | None],
-        language: Language,
+        language: NullTranslations,
         stop: threading.Event,
     ) -> None:
         self._portal = portal
@@ -55,6 +58,7 @@ class BinderLoop:
         self._stop = stop
         self._news = threading.Event()
         self._polled = 0.0
+        self._learn_at = 0.0
 
     def wake(self) -> None:
         """A message was recorded, or the service stops: do not wait for the next round."""
@@ -93,6 +97,11 @@ class BinderLoop:
         done += answer_questions(self._portal, journal, knowledge, self._watched, now)
         pairs = Pairs(journal, self._mailbox_emails)
         done += pairs.find(now)
+        people = People(self._portal, journal)
+        done += people.carry_out(now) + people.note_bindings(now)
+        if time.monotonic() >= self._learn_at:
+            people.learn(now)
+            self._learn_at = time.monotonic() + LEARN_EVERY
         done += Correction(self._portal, journal, self._policy, language=self._language).attempt(now)
         pairs.expire(now, self._policy.wait)
         return done

@@ -60,15 +60,15 @@ class Pairs:
         with self._journal.transaction():
             for activity in left:
                 fitting = [message for message in messages if fits(self._waiting(message), activity)]
-                if len({(message.decision.target, message.decision.review) for message in fitting}) == 1:
+                if len({(message.target, message.waits_for_person) for message in fitting}) == 1:
                     self._assign(fitting[0], activity, now)
                     found += 1
         return found
 
     def _assign(self, message: StoredMessage, activity: Activity, now: datetime) -> None:
-        waits_for_person = message.decision.review or message.decision.target is None
-        self._journal.activities.assign(activity.id, message.id, due=None if waits_for_person else now)
-        if not waits_for_person:
+        nothing_to_do = message.waits_for_person or message.target is None
+        self._journal.activities.assign(activity.id, message.id, due=None if nothing_to_do else now)
+        if not nothing_to_do:
             self._journal.messages.set_state(message.id, State.PAIRED, now)
         event(logger, logging.INFO, "activity.paired", id=message.id, activity=activity.id)
 
@@ -79,8 +79,8 @@ class Pairs:
             direction=message.direction,
             envelope=message.envelope,
             internal_date=message.internal_date,
-            target=message.decision.target,
-            review=message.decision.review,
+            target=message.target,
+            review=message.waits_for_person,
         )
 
 

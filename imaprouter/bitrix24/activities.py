@@ -62,6 +62,20 @@ def email_activities(
     return pages(portal, Listing(_EMAILS.method, _EMAILS.params, _EMAILS.parse, condition, accept))
 
 
+def email_activities_updated(portal: Portal, since: datetime) -> Iterator[list[Activity]]:
+    """E-mail activities that anything touched at that time or later, at most 2,500 at a time.
+
+    Every change of a binding stamps LAST_UPDATED (rest.md 2.7), and so do many others.
+    """
+
+    def accept(row: Row) -> bool:
+        touched = moment(row.get("LAST_UPDATED"))
+        return rows.is_email(row) and touched is not None and touched >= since.replace(microsecond=0)
+
+    condition = {**_EMAILS.filter, ">=LAST_UPDATED": since}
+    return pages(portal, Listing(_EMAILS.method, _EMAILS.params, _EMAILS.parse, condition, accept))
+
+
 def email_activities_starting(portal: Portal, moments: Sequence[datetime]) -> list[Activity]:
     """E-mail activities whose START_TIME is one of these, to the second: looks for single letters.
 

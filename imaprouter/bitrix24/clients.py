@@ -132,3 +132,13 @@ def _by_id(values: Sequence[T]) -> dict[int, T]:
 
 def _pick(known: dict[int, T], wanted: Sequence[int]) -> tuple[T, ...]:
     return tuple(known[number] for number in wanted if number in known)
+
+
+def deal_field(portal: Portal, deal_ids: Sequence[int], name: str) -> dict[int, str]:
+    """What a user field holds, by deal; deals that do not exist or cannot be read are left out."""
+
+    def read(row: Row) -> tuple[int, str]:
+        return integer(row.get("ID")), text(row.get(name))
+
+    listing = Listing("crm.deal.list", {"select": ("ID", name)}, read, {})
+    return dict(by_ids(portal, listing, deal_ids))

@@ -56,6 +56,12 @@ def notify(user_id: int, message: str) -> Command:
     return Command("im.notify.system.add", {"USER_ID": user_id, "MESSAGE": message})
 
 
+def set_deal_field(deal_id: int, name: str, value: str) -> Command:
+    """Write one user field of a deal. Any update bumps the deal's DATE_MODIFY and runs its automation."""
+    params = {"id": deal_id, "fields": {name: value}, "params": {"REGISTER_SONET_EVENT": "N"}}
+    return Command("crm.deal.update", params)
+
+
 def already_so(command: Command, error: PortalError) -> bool:
     """Whether the portal refused a command because nothing is left to do. Read back all the same.
 

@@ -16,6 +16,7 @@ from imaprouter.cli.demo import demo, sandbox
 from imaprouter.cli.messages import explain, queue
 from imaprouter.cli.replay import replay
 from imaprouter.cli.run import run
+from imaprouter.language import LANGUAGES
 
 
 @click.group(
@@ -27,18 +28,31 @@ from imaprouter.cli.run import run
     help="Configuration file; else $IMAPROUTER_CONFIG, ./imaprouter.toml, /etc/imaprouter/imaprouter.toml.",
 )
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Form of the log.")
+@click.option(
+    "--lang",
+    type=click.Choice(LANGUAGES),
+    envvar="IMAPROUTER_LANG",
+    help="Language of reasons and notices; else $IMAPROUTER_LANG, then the locale.",
+)
 @click.option("-v", "--verbose", count=True, help="Log more; an error also shows where it came from.")
 @click.option("-q", "--quiet", is_flag=True, help="Log warnings and errors only.")
 @click.version_option(package_name="imaprouter", message="%(prog)s %(version)s")
 @click.pass_context
-def cli(context: click.Context, config: Path | None, log_format: str, verbose: int, quiet: bool) -> None:
+def cli(
+    context: click.Context,
+    config: Path | None,
+    log_format: str,
+    lang: str | None,
+    verbose: int,
+    quiet: bool,
+) -> None:
     """Binds the e-mail activities that Bitrix24 makes to the deal they belong to, and says why.
 
     \b
     Try it without any configuration:
         imaprouter demo
     """
-    context.obj = App(config, log_format=log_format, verbosity=-1 if quiet else verbose)
+    context.obj = App(config, log_format=log_format, verbosity=-1 if quiet else verbose, lang=lang)
 
 
 for command in (cache, demo, explain, queue, replay, run, sandbox):

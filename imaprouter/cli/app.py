@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import traceback
+from gettext import NullTranslations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
 from imaprouter.errors import ConfigError, ImaprouterError
+from imaprouter.language import language
 
 if TYPE_CHECKING:
     from imaprouter.config import Settings
@@ -18,10 +20,14 @@ if TYPE_CHECKING:
 class App:
     """The global options; loads the configuration when a command asks for it."""
 
-    def __init__(self, config: Path | None, *, log_format: str, verbosity: int) -> None:
+    def __init__(
+        self, config: Path | None, *, log_format: str, verbosity: int, lang: str | None = None
+    ) -> None:
         self._config = config
         self._log_format = cast(Literal["text", "json"], log_format)
         self.verbosity = verbosity
+        #: What people are told about letters; errors, logs and --help are English.
+        self.language: NullTranslations = language(lang, os.environ)
         self._settings: Settings | None = None
 
     @property
@@ -39,12 +45,6 @@ class App:
         from imaprouter.log import setup
 
         setup(self._log_format, self.verbosity + default)
-
-    @property
-    def language(self) -> str:
-        """The locale of the environment, as the standard orders its variables."""
-        names = ("LC_ALL", "LC_MESSAGES", "LANG")
-        return next((os.environ[name] for name in names if os.environ.get(name)), "")
 
 
 def _mask_secrets(settings: Settings) -> None:

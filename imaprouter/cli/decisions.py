@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
+from gettext import NullTranslations
 from typing import Any
 
-from imaprouter.model import Decision, Envelope, Finding, Target
+from imaprouter.model import Decision, Envelope, Finding, State, Target
+from imaprouter.reasons import ENGLISH, named, sentence
 
 
-def decision_json(source: str, envelope: Envelope, decision: Decision) -> dict[str, Any]:
-    """The object of the contract's section 4; keys are stable."""
+def decision_json(
+    source: str, envelope: Envelope, decision: Decision, language: NullTranslations = ENGLISH
+) -> dict[str, Any]:
+    """The object of the contract's section 4; keys and codes are stable, sentences are in this language."""
     return {
         "source": source,
         "message_id": f"<{envelope.message_id}>" if envelope.message_id else "",
@@ -19,10 +24,10 @@ def decision_json(source: str, envelope: Envelope, decision: Decision) -> dict[s
         "target": _target(decision.target),
         "rule": decision.rule,
         "review": decision.review,
-        "reason": decision.reason,
+        "reason": sentence(decision.reasons, language),
         "code": decision.code,
         "candidates": list(decision.candidates),
-        "trail": [_finding(finding) for finding in decision.trail],
+        "trail": [_finding(finding, language) for finding in decision.trail],
         "defects": list(envelope.defects),
     }
 
@@ -32,19 +37,24 @@ def as_line(value: dict[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def headline(decision: Decision) -> str:
-    """`deal 1`, `review`, `leave`."""
+def headline(decision: Decision, language: NullTranslations) -> str:
+    """`deal 1`, `review`, `leave`, in this language."""
     if decision.review:
-        return "review"
-    return str(decision.target) if decision.target else decision.outcome.value
+        return word(State.REVIEW, language)
+    return named(str(decision.target), language) if decision.target else word(decision.outcome, language)
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def word(value: StrEnum, language: NullTranslations) -> str:
+    """A state, result, verdict or outcome, for people; tools/catalogues.py has all of them translated."""
+    return language.gettext(value.value)
+
+
+def _finding(finding: Finding, language: NullTranslations) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "rule": finding.rule,
         "verdict": finding.verdict.value,
         "code": finding.code,
-        "detail": finding.detail,
+        "detail": sentence(finding.reasons, language),
     }
     if finding.candidates:
         shown["candidates"] = list(finding.candidates)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from gettext import NullTranslations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import click
 
 from imaprouter.cli.app import App, pass_app
 from imaprouter.errors import ConfigError, ImaprouterError
+from imaprouter.reasons import named, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,21 +43,21 @@ def demo(app: App) -> None:
         imaprouter demo
     """
     app.start_log(default=-2)
+    _ = app.language.gettext
     rehearsal_class, samples = _sandbox()
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="imaprouter-demo-") as folder:
-        click.echo("Starting a simulated Bitrix24 portal and an embedded mailbox on 127.0.0.1 …")
+        click.echo(_("Starting a simulated Bitrix24 portal and an embedded mailbox on 127.0.0.1 …"))
         with rehearsal_class(samples) as rehearsal:
             settings = _settings(rehearsal, samples, Path(folder))
             with _service(settings, app):
-                rows = _play(rehearsal, settings)
-    _show(rows)
+                rows = _play(rehearsal, settings, app.language)
+    _show(rows, app.language)
     right = sum(row.right for row in rows)
     moved = sum(row.message.result == "moved" for row in rows if row.message)
-    click.echo(
-        f"{right} of {len(rows)} letters are where they belong, {moved} of them were moved"
-        f" ({time.monotonic() - started:.1f} s)."
-    )
+    summary = _("{right} of {count} letters are where they belong, {moved} of them were moved ({seconds} s).")
+    seconds = f"{time.monotonic() - started:.1f}"
+    click.echo(summary.format(right=right, count=len(rows), moved=moved, seconds=seconds))
     if right != len(rows):
         sys.exit(1)
 
@@ -142,10 +144,9 @@ def _settings(rehearsal: Rehearsal, samples: Path, folder: Path) -> Settings:
 @contextmanager
 def _service(settings: Settings, app: App) -> Iterator[None]:
     """The real service, in a thread of its own."""
-    from imaprouter.notice import language_of
     from imaprouter.service import Service
 
-    service = Service(settings, language=language_of(app.language))
+    service = Service(settings, language=app.language)
     thread = threading.Thread(target=service.run, name="service")
     thread.start()
     try:
@@ -155,22 +156,26 @@ def _service(settings: Settings, app: App) -> Iterator[None]:
         thread.join()
 
 
-def _play(rehearsal: Rehearsal, settings: Settings) -> list[_Row]:
+def _play(rehearsal: Rehearsal, settings: Settings, language: NullTranslations) -> list[_Row]:
     from imaprouter.model import State
     from imaprouter.store.journal import Journal
 
     letters = rehearsal.letters
-    click.echo(f"{len(letters)} letters arrive:")
+    arrive = language.ngettext("{count} letter arrives:", "{count} letters arrive:", len(letters))
+    click.echo(arrive.format(count=len(letters)))
     for number, letter in enumerate(letters, start=1):
         rehearsal.mail.append(letter.raw, folder=letter.folder)
         click.echo(f"{number:>4}. {letter.story}")
-    click.echo("\nimaprouter reads their headers and decides …")
+    click.echo("\n" + language.gettext("imaprouter reads their headers and decides …"))
     _until(settings.store.path.exists)
     journal = Journal(settings.store.path)
     try:
         _until(lambda: journal.messages.count() >= len(letters))
         imported = rehearsal.import_mail()
-        click.echo("Bitrix24 makes activities of them in its own way; imaprouter corrects the bindings …\n")
+        doing = language.gettext(
+            "Bitrix24 makes activities of them in its own way; imaprouter corrects the bindings …"
+        )
+        click.echo(f"{doing}\n")
         _until(lambda: not journal.messages.in_states(State.WAITING, State.PAIRED))
         messages = sorted(journal.messages.in_states(*State), key=lambda message: message.uid)
         bindings = rehearsal.portal.crm.bindings
@@ -189,49 +194,53 @@ def _until(condition: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def _show(rows: list[_Row]) -> None:
+def _show(rows: list[_Row], language: NullTranslations) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    _ = language.gettext
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", justify="right")
-    table.add_column("letter", overflow="fold")
+    table.add_column(_("letter"), overflow="fold")
     table.add_column("Bitrix24", no_wrap=True)
-    table.add_column("now", no_wrap=True)
-    table.add_column("why", overflow="fold")
+    table.add_column(_("now"), no_wrap=True)
+    table.add_column(_("why"), overflow="fold")
     for number, row in enumerate(rows, start=1):
         if not row.message:
-            table.add_row(str(number), row.letter.story, "", Text("not read", "bold red"), "")
+            table.add_row(str(number), row.letter.story, "", Text(_("not read"), "bold red"), "")
             continue
         envelope = row.message.envelope
         sender = envelope.writers[0].email if envelope.writers else "?"
         table.add_row(
             str(number),
             Text.assemble((envelope.subject, "bold"), f"\n{sender}"),
-            _named(row.before),
-            Text(_ended(row), "green" if row.right else "bold red"),
-            Text(row.message.decision.reason),
+            _named(row.before, language),
+            Text(_ended(row, language), "green" if row.right else "bold red"),
+            Text(sentence(row.message.decision.reasons, language)),
         )
     # Away from a terminal nobody breaks lines for us.
     Console(width=None if sys.stdout.isatty() else 130).print(table)
 
 
-def _ended(row: _Row) -> str:
+def _ended(row: _Row, language: NullTranslations) -> str:
+    after = _named(row.after, language)
+    remark = ""
     if row.message and row.message.decision.review:
-        return f"{_named(row.after)}\na person decides"
-    if row.after == row.before:
-        return f"{_named(row.after)}\nunchanged"
-    return _named(row.after)
+        remark = language.gettext("a person decides")
+    elif row.after == row.before:
+        remark = language.gettext("unchanged")
+    return f"{after}\n{remark}".rstrip()
 
 
-def _named(pairs: list[tuple[int, int]]) -> str:
+def _named(pairs: list[tuple[int, int]], language: NullTranslations) -> str:
     from imaprouter.model import Binding
 
     bindings = [Binding(*pair) for pair in pairs]
     main = [binding for binding in bindings if binding.is_deal or binding.is_lead] or bindings
-    return ", ".join(map(str, sorted(main, reverse=True))) or "no activity"
+    names = [named(str(binding), language) for binding in sorted(main, reverse=True)]
+    return ", ".join(names) or language.gettext("no activity")
 
 
 def _configuration(rehearsal: Rehearsal) -> str:

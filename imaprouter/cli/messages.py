@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from gettext import NullTranslations
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from imaprouter.cli.app import App, pass_app
-from imaprouter.cli.decisions import as_line, decision_json, headline
+from imaprouter.cli.decisions import as_line, decision_json, headline, word
 from imaprouter.errors import StoreError
+from imaprouter.model import Binding, State, Verdict
+from imaprouter.reasons import named, sentence
 
 if TYPE_CHECKING:
     from imaprouter.store.activities import PairedActivity
     from imaprouter.store.journal import Journal
     from imaprouter.store.messages import StoredMessage
+
+# In these a message waits for a person.
+_WAITING = (State.REVIEW, State.FAILED, State.MISSING, State.UNREADABLE)
 
 
 @click.command()
@@ -38,9 +44,9 @@ def explain(app: App, ref: str, as_json: bool) -> None:
             )
         for message in messages:
             if as_json:
-                click.echo(as_line(_explained(journal, message)))
+                click.echo(as_line(_explained(journal, message, app.language)))
             else:
-                click.echo("\n".join(_explained_text(journal, message)))
+                click.echo("\n".join(_explained_text(journal, message, app.language)))
 
 
 @click.command()
@@ -54,20 +60,15 @@ def queue(app: App, as_json: bool) -> None:
         imaprouter queue
         imaprouter queue --json
     """
-    from imaprouter.model import State
-
     with _journal(app) as journal:
-        waiting = journal.messages.in_states(State.REVIEW, State.FAILED, State.MISSING, State.UNREADABLE)
+        waiting = journal.messages.in_states(*_WAITING)
         for message in waiting:
             if as_json:
-                click.echo(as_line(_explained(journal, message)))
+                click.echo(as_line(_explained(journal, message, app.language)))
             else:
-                subject = message.envelope.subject or "(no subject)"
-                sender = message.envelope.from_[0].email if message.envelope.from_ else "?"
-                reason = message.note or message.decision.reason
-                click.echo(f"{message.id:>6}  {message.state:<10} {sender}  {subject}\n        {reason}")
+                click.echo(_waiting_text(message, app.language))
     if not waiting and not as_json:
-        click.echo("no message waits for a person")
+        click.echo(app.language.gettext("no message waits for a person"))
 
 
 @contextmanager
@@ -86,11 +87,19 @@ def _journal(app: App) -> Iterator[Journal]:
         journal.close()
 
 
-def _explained(journal: Journal, message: StoredMessage) -> dict[str, Any]:
+def _waiting_text(message: StoredMessage, language: NullTranslations) -> str:
+    subject = message.envelope.subject or language.gettext("(no subject)")
+    sender = message.envelope.from_[0].email if message.envelope.from_ else "?"
+    reason = message.note or sentence(message.decision.reasons, language)
+    width = max(len(word(state, language)) for state in _WAITING)
+    return f"{message.id:>6}  {word(message.state, language):<{width}} {sender}  {subject}\n        {reason}"
+
+
+def _explained(journal: Journal, message: StoredMessage, language: NullTranslations) -> dict[str, Any]:
     source = f"{message.mailbox}/{message.folder}/{message.uidvalidity}/{message.uid}"
     return {
         "id": message.id,
-        **decision_json(source, message.envelope, message.decision),
+        **decision_json(source, message.envelope, message.decision, language),
         "mailbox": message.mailbox,
         "folder": message.folder,
         "uidvalidity": message.uidvalidity,
@@ -130,21 +139,39 @@ def _activity(paired: PairedActivity) -> dict[str, Any]:
     }
 
 
-def _explained_text(journal: Journal, message: StoredMessage) -> Iterator[str]:
+def _explained_text(journal: Journal, message: StoredMessage, language: NullTranslations) -> Iterator[str]:
+    _ = language.gettext
     envelope, decision = message.envelope, message.decision
-    yield f"message {message.id}: {envelope.subject or '(no subject)'}"
-    yield f"  from      {', '.join(address.email for address in envelope.from_) or '?'}"
-    yield f"  to        {', '.join(envelope.recipients) or '?'}"
+    labels = [_("from"), _("to"), _("received"), _("decision"), _("state"), _("activity")]
+    sender, to, received, decided, state, activity = _padded(labels)
+    yield _("message {id}: {subject}").format(id=message.id, subject=envelope.subject or _("(no subject)"))
+    yield f"  {sender}  {', '.join(address.email for address in envelope.from_) or '?'}"
+    yield f"  {to}  {', '.join(envelope.recipients) or '?'}"
     where = f"{message.mailbox}/{message.folder} UID {message.uid}"
-    yield f"  received  {message.internal_date.isoformat()}  {where}"
-    yield f"  decision  {headline(decision)} by {decision.rule}: {decision.reason}"
+    yield f"  {received}  {message.internal_date.isoformat()}  {where}"
+    conclusion = _("{target} by {rule}").format(target=headline(decision, language), rule=decision.rule)
+    yield f"  {decided}  {conclusion}: {sentence(decision.reasons, language)}"
+    verdicts = dict(zip(Verdict, _padded([word(verdict, language) for verdict in Verdict]), strict=True))
     for finding in decision.trail:
-        yield f"    {finding.rule:<13}{finding.verdict:<10}{finding.detail}"
-    result = f", {message.result}" if message.result else ""
-    yield f"  state     {message.state}{result}{f' ({message.note})' if message.note else ''}"
+        detail = sentence(finding.reasons, language)
+        yield f"    {finding.rule:<13}{verdicts[finding.verdict]} {detail}"
+    result = f", {word(message.result, language)}" if message.result else ""
+    note = f" ({message.note})" if message.note else ""
+    yield f"  {state}  {word(message.state, language)}{result}{note}"
     for paired in journal.activities.of_message(message.id):
-        first = ", ".join(map(str, paired.first_bindings or ())) or "not read yet"
-        last = ", ".join(map(str, paired.last_bindings or ())) or "-"
-        yield f"  activity  {paired.activity.id}: was bound to {first}; now {last}"
+        first = _bound(paired.first_bindings, language) or _("not read yet")
+        last = _bound(paired.last_bindings, language) or "-"
+        moved = _("was bound to {first}; now {last}").format(first=first, last=last)
+        yield f"  {activity}  {paired.activity.id}: {moved}"
     for write in journal.traces.writes(message.id):
         yield f"    {write.at.isoformat(timespec='seconds')}  {write.step}: {write.outcome}"
+
+
+def _padded(words: Sequence[str]) -> list[str]:
+    """All as wide as the widest."""
+    width = max(map(len, words))
+    return [each.ljust(width) for each in words]
+
+
+def _bound(bindings: tuple[Binding, ...] | None, language: NullTranslations) -> str:
+    return ", ".join(named(str(binding), language) for binding in bindings or ())

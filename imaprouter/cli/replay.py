@@ -13,10 +13,11 @@ import click
 from imaprouter.cli.app import App, pass_app
 from imaprouter.cli.decisions import as_line, decision_json, headline
 from imaprouter.errors import StoreError
+from imaprouter.reasons import sentence
 
 if TYPE_CHECKING:
     from imaprouter.config import Settings
-    from imaprouter.model import DealIndex, Decision, Envelope, Letter
+    from imaprouter.model import DealIndex, Envelope, Letter
 
 
 @click.command()
@@ -51,7 +52,11 @@ def replay(app: App, paths: tuple[str, ...], crm: Path | None, as_json: bool) ->
                 continue
             envelope = mail.parse(raw, limit=settings.limits.header_bytes)
             decision = decide(_letter(envelope, settings), index, settings.routing)
-            _print(source, envelope, decision, as_json)
+            if as_json:
+                click.echo(as_line(decision_json(source, envelope, decision, app.language)))
+            else:
+                reason = sentence(decision.reasons, app.language)
+                click.echo(f"{source}: {headline(decision, app.language)} ({decision.rule}): {reason}")
     if failed:
         sys.exit(1)
 
@@ -98,13 +103,6 @@ def _letter(envelope: Envelope, settings: Settings) -> Letter:
     own = next((ours for ours in mailboxes if ours & set(envelope.recipients)), None)
     own = own or next((ours for ours in mailboxes if ours & writers), None) or frozenset().union(*mailboxes)
     return Letter(envelope, own, frozenset().union(*mailboxes), outgoing=bool(own & writers))
-
-
-def _print(source: str, envelope: Envelope, decision: Decision, as_json: bool) -> None:
-    if as_json:
-        click.echo(as_line(decision_json(source, envelope, decision)))
-    else:
-        click.echo(f"{source}: {headline(decision)} ({decision.rule}): {decision.reason}")
 
 
 def _print_error(source: str, problem: str, as_json: bool) -> None:

@@ -23,15 +23,15 @@ def run(app: App, once: bool) -> None:
         imaprouter run --once
     """
     from imaprouter.log import event
-    from imaprouter.notice import language_of
     from imaprouter.service import Service
 
     app.start_log()
     for warning in app.settings.warnings:
         event(logger, logging.WARNING, "config.warning", warning=warning)
-    service = Service(app.settings, language=language_of(app.language))
+    service = Service(app.settings, language=app.language)
     if once:
         recorded = service.run_once()
-        click.echo(f"{recorded} new message{'' if recorded == 1 else 's'}")
+        text = app.language.ngettext("{count} new message", "{count} new messages", recorded)
+        click.echo(text.format(count=recorded))
     else:
         service.run()

@@ -19,7 +19,6 @@ from imaprouter.config.checks import (
     metrics_problems,
     portal_problems,
     routing_problems,
-    unsupported,
     without_effect,
 )
 from imaprouter.config.environment import overlay
@@ -127,7 +126,6 @@ def _settings(document: dict[str, Any], reader: Reader, environ: Mapping[str, st
         metrics=reader.table(MetricsSettings, section("metrics"), "metrics"),
     )
     reader.problems += metrics_problems(settings.metrics)
-    reader.problems += unsupported(settings.routing)
     return settings
 
 

@@ -12,6 +12,8 @@ from imaprouter.address import normalise
 from imaprouter.config.settings import MailboxSettings, MetricsSettings, PortalSettings, Settings
 from imaprouter.policy import RoutingPolicy
 
+# What stands in front of the first semicolon; `*.yandex.net` where each machine has a name of its own.
+_SERVER_NAME = re.compile(r"(?:\*\.[\w-]+\.)?[\w.-]+")
 _WEBHOOK_PATH = re.compile(r"(/[^/?#]+)*/rest/\d+/[^/?#]+/?")
 
 
@@ -75,6 +77,11 @@ def routing_problems(routing: RoutingPolicy) -> Iterator[str]:
             f'routing.trust.authserv_ids: is empty, but authentication = "{routing.trust.authentication}" '
             "believes only the servers that are named here"
         )
+    yield from (
+        f"routing.trust.authserv_ids: {name!r} is no name of a server"
+        for name in routing.trust.authserv_ids
+        if not _SERVER_NAME.fullmatch(name)
+    )
 
 
 def metrics_problems(metrics: MetricsSettings) -> Iterator[str]:
@@ -116,12 +123,6 @@ def _address_problems(addresses: Iterable[str], key: str) -> Iterator[str]:
 
 def _repeated(names: Iterable[str]) -> list[str]:
     return [name for name, times in Counter(names).items() if times > 1]
-
-
-def unsupported(routing: RoutingPolicy) -> Iterator[str]:
-    """Protections that this version does not have: to accept them silently would be worse than to refuse."""
-    if routing.trust.authentication != "off" and routing.trust.authserv_ids:
-        yield "routing.trust.authentication: this version does not read Authentication-Results; only off"
 
 
 def without_effect(settings: Settings) -> Iterator[str]:

@@ -1,17 +1,19 @@
 """Header bytes to `Envelope`; the only importer of mail-parser. Never raises on what a message says.
 
-fields     raw bytes → header fields, whatever stands between them
-charset    bytes → text: white-listed charsets, raw 8-bit
-words      RFC 2047 encoded words
-addresses  address fields → Address
-ids        Message-ID, In-Reply-To, References
-dates      Date → instant
-nature     client, bounce, auto-reply, list or system
-parse      all of it → Envelope
+fields          raw bytes → header fields, whatever stands between them
+charset         bytes → text: white-listed charsets, raw 8-bit
+words           RFC 2047 encoded words
+addresses       address fields → Address
+ids             Message-ID, In-Reply-To, References, Thread-Index
+dates           Date → instant
+authentication  Authentication-Results → what servers say of From
+nature          client, bounce, auto-reply, list or system
+parse           all of it → Envelope
 """
 
 from imaprouter.mail.addresses import addresses_in
 from imaprouter.mail.fields import HEADER_FIELDS, looks_like_email
 from imaprouter.mail.parse import parse
+from imaprouter.mail.report import returned_ids
 
-__all__ = ["HEADER_FIELDS", "addresses_in", "looks_like_email", "parse"]
+__all__ = ["HEADER_FIELDS", "addresses_in", "looks_like_email", "parse", "returned_ids"]

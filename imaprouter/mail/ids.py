@@ -1,7 +1,8 @@
-"""Message-ID, In-Reply-To and References: ids as they are compared, from fields that gateways mangle."""
+"""Message-ID, References and the like: ids as they are compared, from fields that gateways mangle."""
 
 from __future__ import annotations
 
+import binascii
 import re
 from collections.abc import Iterable, Iterator
 
@@ -13,6 +14,9 @@ from imaprouter.text import clean
 #: Parents that are kept of one message, the nearest ones (imap.md 5).
 MOST_PARENTS = 500
 _LONGEST_ID = 1000
+# The header block of Outlook's Thread-Index: a reserved 1, five bytes of time, a GUID (MS-OXOMSG 2.2.1.3).
+_BLOCK = 22
+_BLOCK_TEXT = 32
 
 # A comment hides brackets, and brackets hide a comment: whichever opens first.
 _BRACKETED = re.compile(r"\([^()]*+\)|<([^<>]*+)>")
@@ -33,6 +37,30 @@ def parents(in_reply_to: Iterable[str], references: Iterable[str], own: str, not
     if len(canonical) > MOST_PARENTS:
         note(f"more than {MOST_PARENTS} ids, the nearest are kept")
     return tuple(canonical)[:MOST_PARENTS]
+
+
+def others(written: Iterable[str], own: str) -> tuple[str, ...]:
+    """Return further ids of a message, canonical, without its own and without repeats."""
+    canonical = dict.fromkeys(map(canonical_id, written))
+    canonical.pop("", None)
+    canonical.pop(canonical_id(own), None)
+    return tuple(canonical)
+
+
+def conversation(texts: Iterable[str], note: Note) -> str:
+    """Return the conversation that a Thread-Index names, in hex; '' when there is none or it is malformed."""
+    written = "".join(next(iter(texts), "").split())
+    if not written:
+        return ""
+    start = written[:_BLOCK_TEXT]
+    try:
+        block = binascii.a2b_base64(start + "=" * (-len(start) % 4), strict_mode=True)[:_BLOCK]
+    except ValueError:
+        block = b""
+    if len(block) < _BLOCK or block[0] != 1:
+        note("cannot be understood")
+        return ""
+    return block.hex()
 
 
 def _ids(texts: Iterable[str], note: Note) -> Iterator[str]:

@@ -6,13 +6,13 @@ import hashlib
 from functools import partial
 
 from imaprouter.address import canonical_id
-from imaprouter.mail import addresses, dates, ids
+from imaprouter.mail import addresses, authentication, dates, ids
 from imaprouter.mail.charset import Note, declared, to_text
 from imaprouter.mail.defects import Defects
 from imaprouter.mail.fields import Fields, split
 from imaprouter.mail.nature import nature_of
 from imaprouter.mail.words import decode
-from imaprouter.model import Address, Envelope
+from imaprouter.model import Address, Authentication, Envelope
 from imaprouter.text import clean
 
 _DELIVERED_TO = (
@@ -52,7 +52,10 @@ def parse(raw: bytes, *, limit: int = 1_000_000) -> Envelope:
         message_id=message_id,
         parents=header.parents(message_id),
         date=dates.instant(date, header.note("date")),
-        nature=nature_of(header.fields, writer),
+        nature=nature_of(header.fields, writer, subject),
+        other_ids=header.other_ids(message_id),
+        conversation=ids.conversation(header.texts("thread-index"), header.note("thread-index")),
+        authentication=header.authentication(),
         fingerprint=_fingerprint(canonical_id(message_id), date, writer, to, subject),
         defects=defects.as_tuple(),  # last: all the others add to them
     )
@@ -117,6 +120,14 @@ class _Header:
             return written
         originals = (self._message_id(name) for name in _ORIGINAL_IDS)
         return next(filter(None, originals), written)
+
+    def other_ids(self, own: str) -> tuple[str, ...]:
+        """Return the ids under which others may know this message: a gateway's, or the one it replaced."""
+        return ids.others(map(self._message_id, ("message-id", *_ORIGINAL_IDS)), own)
+
+    def authentication(self) -> tuple[Authentication, ...]:
+        name = "authentication-results"
+        return authentication.read(self.texts(name), self.note(name))
 
     def parents(self, own: str) -> tuple[str, ...]:
         references = self.texts("references", keep_end=True)

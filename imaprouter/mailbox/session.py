@@ -24,6 +24,7 @@ from imaprouter.mailbox.login import is_passing, log_in
 from imaprouter.mailbox.values import (
     DEFAULT_TIMEOUTS,
     HEADER_BYTES,
+    REPORT_BYTES,
     Account,
     FetchResult,
     FolderStatus,
@@ -165,6 +166,23 @@ class Session:
             raise MailboxError(f"{self.account}: FETCH: no folder is open")
         return isolate(uids, self._ask, self._reopen)
 
+    def report(self, uid: int) -> bytes:
+        """Read the beginning of a body, where a bounce has what it returns; b'' when it cannot be read.
+
+        Its parts are not asked for one by one: that needs BODYSTRUCTURE, which servers get wrong (imap.md 3).
+        Like `fetch`, it survives a message that kills the session. MailboxError when no new one can be made.
+        """
+        if self._client is None or self._folder is None:
+            raise MailboxError(f"{self.account}: FETCH: no folder is open")
+        bodies: list[bytes] = []
+
+        def ask(uids: list[int]) -> FetchResult:
+            bodies.append(self._body(uids[0]))
+            return FetchResult(messages=())
+
+        isolate([uid], ask, self._reopen)
+        return bodies[0] if bodies else b""
+
     def wait(self, seconds: float) -> bool:
         """Wait for mail in the open folder; True when some was announced since the last `uids_from`.
 
@@ -242,6 +260,12 @@ class Session:
             answers = client.fetch(list(uids), self._items)
         read = {uid: _message(uid, answer) for uid, answer in answers.items()}
         return {uid: message for uid, message in read.items() if message.header is not None}
+
+    def _body(self, uid: int) -> bytes:
+        with self._command("FETCH") as client:
+            answer = client.fetch([uid], [f"BODY.PEEK[TEXT]<0.{REPORT_BYTES}>"]).get(uid, {})
+        body = next((value for key, value in answer.items() if key.startswith(b"BODY[")), None)
+        return body[:REPORT_BYTES] if isinstance(body, bytes) else b""
 
     def _reopen(self) -> None:
         before = self._folder

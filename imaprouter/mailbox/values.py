@@ -11,6 +11,9 @@ from imaprouter.model import FetchedMessage
 #: What is read of a header. A header of exactly this length may have been cut: the server had more.
 HEADER_BYTES = 65_536
 
+#: What is read of a bounce's body: long explanations in HTML come before what is returned.
+REPORT_BYTES = 131_072
+
 
 @dataclass(frozen=True, slots=True)
 class Account:

@@ -1,19 +1,20 @@
 """Rule `participants`: the client's active deals, narrowed by the employees that the letter is addressed to.
 
-client's address ─► contacts, companies ─► active deals (in the alias's pipeline)
+client's address ─► contacts, companies ─► active deals (in the alias's pipeline, not younger than the letter)
                                                │
-        employees addressed? ── yes ─► those whose responsible is one of them ─ none ─► no_responsible
-                             └─ no ──► all of them ─────────────────────────── none ─► no_active_deal
+        employees addressed? ── yes ─► those for which one of them speaks ─ none ─► no_responsible
+                             └─ no ──► all of them ──────────────────────── none ─► no_active_deal
                                                │
                                  one ─► that deal      several ─► several_deals
+
+Which deals count, and who speaks for one, is `candidates`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from imaprouter.address import split_tag
 from imaprouter.model import (
     Client,
     Deal,
@@ -24,15 +25,15 @@ from imaprouter.model import (
     Nature,
     Question,
     Target,
-    User,
     Verdict,
     deal,
     sorted_ids,
 )
 from imaprouter.policy import ParticipantsPolicy, RoutingPolicy
 from imaprouter.reasons import Reason, why
-from imaprouter.rules.address import categories
-from imaprouter.rules.people import client_addresses, employees, find_client
+from imaprouter.rules.candidates import Case, few
+from imaprouter.rules.people import client_addresses, known_clients
+from imaprouter.rules.trust import doubt
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -41,124 +42,89 @@ def participants(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Fin
     """Match by who wrote to whom; what no evidence settles goes as the participants policy says."""
     if letter.envelope.nature in (Nature.BOUNCE, Nature.AUTO_REPLY):
         return _no_match(why("not_a_letter"))
-    if not letter.outgoing and not letter.envelope.from_is_clear:
-        return _no_match(why("from_unclear"))
-    asked = client_addresses(letter, index, policy.participants)
-    client = find_client(asked, letter, index)
-    if client is None:
+    doubted = doubt(letter, policy.trust)
+    if doubted:
+        return _no_match(doubted)
+    asked = client_addresses(letter, index, policy)
+    clients = known_clients(asked, letter, index)
+    if not clients:
         reason = why("unknown_client", clients=asked) if asked else why("no_client")
-        return _no_match(reason, tuple(Question("client", email) for email in asked))
-    if not client.contacts and not client.companies:
-        return _by_lead(client)
-    if policy.participants.shared_address == "review" and len(client.contacts) + len(client.companies) > 1:
-        return Finding("participants", Verdict.AMBIGUOUS, (why("shared_address", client=client.email),))
-    return _by_deals(_Case.of(letter, index, policy, client), policy.participants)
+        spellings = dict.fromkeys((*asked, *(split_tag(email)[0] for email in asked)))
+        return _no_match(reason, tuple(Question("client", email) for email in spellings))
+    case = Case.of(letter, index, policy, clients)
+    if not case.client.contacts and not case.client.companies:
+        return _by_lead(case.client)
+    shared = [client.email for client in clients if _is_shared(client)]
+    if shared and policy.participants.shared_address == "review":
+        return _ambiguous([why("shared_address", client=shared[0])], case.considered)
+    return _by_deals(case, policy.participants)
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """One client's deals and the employees that the letter is addressed to."""
-
-    client: Client
-    #: Active and closed, of the pipelines that count.
-    deals: tuple[Deal, ...]
-    pipelines: frozenset[int]
-    #: By address; an own address of the mailbox that is a user's narrows, but never excludes.
-    addressed: dict[str, User]
-    own: dict[str, User]
-
-    @classmethod
-    def of(cls, letter: Letter, index: DealIndex, policy: RoutingPolicy, client: Client) -> _Case:
-        envelope = letter.envelope
-        pipelines = categories(letter, policy.address)
-        deals = index.deals_of(client.contact_ids, client.company_ids)
-        people = (
-            [address.email for address in envelope.writers + envelope.sender]
-            if letter.outgoing
-            else envelope.recipients
-        )
-        staff = employees(people, index, policy.participants)
-        return cls(
-            client,
-            tuple(found for found in deals if not pipelines or found.category_id in pipelines),
-            pipelines,
-            {email: user for email, user in staff.items() if email not in letter.own_addresses},
-            {email: user for email, user in staff.items() if email in letter.own_addresses},
-        )
-
-    @property
-    def active(self) -> list[Deal]:
-        return [found for found in self.deals if found.active]
-
-    def of_responsibles(self, people: dict[str, User]) -> list[Deal]:
-        ids = {user.id for user in people.values()}
-        return [found for found in self.active if found.responsible_id in ids]
-
-    def closest(self, deals: Sequence[Deal]) -> list[Deal]:
-        """Deals of the very contact or company with the address, before those of the contact's company."""
-        contacts, companies = set(self.client.contact_ids), {company.id for company in self.client.companies}
-        direct = [
-            found for found in deals if contacts & set(found.contact_ids) or found.company_id in companies
-        ]
-        return direct or list(deals)
+def _is_shared(client: Client) -> bool:
+    """Several people or companies have the address; a contact and his own company are one client."""
+    if len(client.contacts) > 1 or len(client.companies) > 1:
+        return True
+    employers = {number for contact in client.contacts for number in contact.company_ids}
+    return bool(client.contacts) and any(company.id not in employers for company in client.companies)
 
 
-def _by_deals(case: _Case, policy: ParticipantsPolicy) -> Finding:
-    client, active = case.client, case.active
-    if not active:
+def _by_deals(case: Case, policy: ParticipantsPolicy) -> Finding:
+    if not case.active:
         return _without_active_deal(case, policy)
-    ids = sorted_ids(found.id for found in active)
-    reasons = [why("client_of", client=client.email, deals=ids)]
-    if case.addressed:
-        fit = case.closest(case.of_responsibles(case.addressed))
-        if not fit:
-            reasons.append(why("no_responsible", people=case.addressed))
-            return _as_client(case, policy.no_responsible, reasons, ids)
-    else:
-        his = case.of_responsibles(case.own)
-        fit = case.closest(his or active)
-    responsible = case.addressed or (case.own if his else {})
-    if responsible:
-        reasons.append(
-            why("responsible_addressed", people=responsible, deals=sorted_ids(found.id for found in fit))
-        )
+    reasons = case.whose_deals()
+    narrowing = case.addressed or (case.own if case.spoken_for(case.own) else {})
+    speaking = case.spoken_for(narrowing) if narrowing else case.active
+    if not speaking:
+        reasons.append(why("no_responsible", people=few(sorted(case.addressed))))
+        reasons += case.why_not((), narrowing)
+        return _as_client(case, policy.no_responsible, reasons, case.considered)
+    fit = case.closest(speaking)
+    reasons += case.who_speaks(narrowing, fit)
+    lost = case.why_not(fit, narrowing)
     if len(fit) == 1:
-        return _match(reasons, deal(fit[0].id), ids)
-    return _several(case, fit, policy, reasons)
+        return _match([*reasons, *lost], deal(fit[0].id), case.considered)
+    return _several(case, fit, policy, reasons, lost)
 
 
-def _several(case: _Case, fit: list[Deal], policy: ParticipantsPolicy, reasons: list[Reason]) -> Finding:
+def _several(
+    case: Case, fit: list[Deal], policy: ParticipantsPolicy, reasons: list[Reason], lost: list[Reason]
+) -> Finding:
     candidates = sorted_ids(found.id for found in fit)
     if policy.several_deals == "latest":
         # As the portal ranks open deals (mail-internals 2.4); last_activity_at would follow our own bindings.
         latest = max(fit, key=_recency)
-        return _match([*reasons, why("latest_deal", deal=latest.id)], deal(latest.id), candidates)
-    reasons = [*reasons, why("several_deals", deals=candidates)]
+        earlier = few(number for number in candidates if number != latest.id)
+        reasons = [*reasons, why("latest_deal", deal=latest.id), why("changed_earlier", deals=earlier), *lost]
+        return _match(reasons, deal(latest.id), case.considered)
+    reasons = [*reasons, why("several_deals", deals=few(candidates)), *lost]
     if policy.several_deals == "company":
         return _as_client(case, "company", reasons, candidates)
-    return Finding("participants", Verdict.AMBIGUOUS, tuple(reasons), candidates)
+    return _ambiguous(reasons, candidates)
 
 
-def _without_active_deal(case: _Case, policy: ParticipantsPolicy) -> Finding:
+def _without_active_deal(case: Case, policy: ParticipantsPolicy) -> Finding:
+    client = case.client.email
     if case.pipelines:
-        reason = why("no_active_deal_in_pipeline", client=case.client.email, pipelines=sorted(case.pipelines))
+        reason = why("no_active_deal_in_pipeline", client=client, pipelines=sorted(case.pipelines))
     else:
-        reason = why("no_active_deal", client=case.client.email)
-    closed = sorted_ids(found.id for found in case.deals)
+        reason = why("no_active_deal_then" if case.considered else "no_active_deal", client=client)
+    reasons = [reason, *case.why_not((), {})]
+    closed = case.closed
+    candidates = sorted_ids((*case.considered, *(found.id for found in closed)))
     if policy.no_active_deal == "last_closed_deal":
-        if case.deals:
-            last = max(case.deals, key=_recency)
-            return _match([reason, why("last_closed_deal", deal=last.id)], deal(last.id), closed)
-        return _as_client(case, "company", [reason], closed)
-    return _as_client(case, policy.no_active_deal, [reason], closed)
+        if closed:
+            last = max(closed, key=_recency)
+            return _match([*reasons, why("last_closed_deal", deal=last.id)], deal(last.id), candidates)
+        return _as_client(case, "company", reasons, candidates)
+    return _as_client(case, policy.no_active_deal, reasons, candidates)
 
 
-def _as_client(case: _Case, choice: str, reasons: list[Reason], candidates: tuple[int, ...]) -> Finding:
+def _as_client(case: Case, choice: str, reasons: list[Reason], candidates: tuple[int, ...]) -> Finding:
     """The policy's answer when no deal can be named: the client himself, nothing, or a person's choice."""
     if choice == "leave":
         return Finding("participants", Verdict.MATCH, (*reasons, why("left")), candidates)
     if choice == "review":
-        return Finding("participants", Verdict.AMBIGUOUS, tuple(reasons), candidates)
+        return _ambiguous(reasons, candidates)
     companies, contacts = case.client.company_ids, case.client.contact_ids
     if choice == "company" and len(companies) == 1:
         return _match(reasons, Target(EntityType.COMPANY, companies[0]), candidates)
@@ -166,8 +132,11 @@ def _as_client(case: _Case, choice: str, reasons: list[Reason], candidates: tupl
         return _match(reasons, Target(EntityType.CONTACT, contacts[0]), candidates)
     if not contacts and len(companies) == 1:
         return _match(reasons, Target(EntityType.COMPANY, companies[0]), candidates)
-    shared = why("shared_address", client=case.client.email)
-    return Finding("participants", Verdict.AMBIGUOUS, (*reasons, shared), candidates)
+    if len(case.clients) > 1:
+        who = why("several_clients", clients=[client.email for client in case.clients])
+    else:
+        who = why("shared_address", client=case.client.email)
+    return _ambiguous([*reasons, who], candidates)
 
 
 def _by_lead(client: Client) -> Finding:
@@ -180,6 +149,10 @@ def _by_lead(client: Client) -> Finding:
 
 def _match(reasons: list[Reason], target: Target, candidates: tuple[int, ...]) -> Finding:
     return Finding("participants", Verdict.MATCH, tuple(reasons), candidates, target)
+
+
+def _ambiguous(reasons: list[Reason], candidates: tuple[int, ...]) -> Finding:
+    return Finding("participants", Verdict.AMBIGUOUS, tuple(reasons), candidates)
 
 
 def _no_match(reason: Reason, unknown: tuple[Question, ...] = ()) -> Finding:

@@ -2,39 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
-from functools import cache
 
-from publicsuffixlist import PublicSuffixList
-
-from imaprouter.address import domain_of
-from imaprouter.model import Client, Deal, DealIndex, Letter, User
+from imaprouter.address import domain_of, split_tag
+from imaprouter.model import Address, Client, Deal, DealIndex, Letter, User
 from imaprouter.policy import ParticipantsPolicy, RoutingPolicy
-
-# Anybody can have an address there: sharing such a domain says nothing about a company.
-FREE_MAIL = frozenset(
-    {
-        *("gmail.com", "googlemail.com", "outlook.com", "hotmail.com", "live.com", "msn.com", "yahoo.com"),
-        *(
-            "icloud.com",
-            "me.com",
-            "aol.com",
-            "gmx.com",
-            "gmx.net",
-            "gmx.de",
-            "web.de",
-            "mail.com",
-            "zoho.com",
-        ),
-        *("proton.me", "protonmail.com", "fastmail.com"),
-        *("yandex.ru", "yandex.com", "yandex.by", "yandex.kz", "ya.ru", "mail.ru", "inbox.ru", "list.ru"),
-        *("bk.ru", "internet.ru", "rambler.ru", "lenta.ru", "autorambler.ru", "myrambler.ru", "ro.ru"),
-        *("ukr.net", "i.ua", "meta.ua", "tut.by"),
-        *("wp.pl", "o2.pl", "onet.pl", "onet.eu", "op.pl", "interia.pl", "interia.eu", "poczta.fm"),
-        *("gazeta.pl", "tlen.pl", "vp.pl"),
-    }
-)
+from imaprouter.rules.domains import corporate
+from imaprouter.rules.trust import doubt
 
 
 def employee(email: str, index: DealIndex, policy: ParticipantsPolicy) -> User | None:
@@ -54,41 +29,73 @@ def employees(emails: Iterable[str], index: DealIndex, policy: ParticipantsPolic
     return {email: user for email, user in found if user}
 
 
-def client_addresses(letter: Letter, index: DealIndex, policy: ParticipantsPolicy) -> tuple[str, ...]:
+def client_addresses(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> tuple[str, ...]:
     """Addresses under which the CRM may know the client, in the order in which Bitrix24 asks.
 
-    Incoming: Reply-To, then From (mail-internals 2.4); none when From can be read in two ways.
-    Outgoing: To, then Cc. Employees and our own mailboxes are no clients.
+    Incoming: Reply-To, then From (mail-internals 2.4). Outgoing: To, then Cc. None when From is not to be
+    believed (`trust.doubt`). Employees and our own mailboxes are no clients.
     """
     envelope = letter.envelope
-    if letter.outgoing:
-        written = [address.email for address in envelope.to + envelope.cc]
-    elif envelope.from_is_clear:
-        written = [address.email for address in envelope.writers]
-    else:
+    if doubt(letter, policy.trust):
         written = []
+    elif letter.outgoing:
+        written = [address.email for address in envelope.to + envelope.cc]
+    else:
+        written = [address.email for address in _answerable(letter, policy) + envelope.from_]
     ours = letter.own_addresses | letter.house_addresses
     return tuple(
         dict.fromkeys(
-            email for email in written if email and email not in ours and not employee(email, index, policy)
+            email
+            for email in written
+            if email and email not in ours and not employee(email, index, policy.participants)
         )
     )
 
 
-def find_client(addresses: Iterable[str], letter: Letter, index: DealIndex) -> Client | None:
-    """Everybody the CRM knows on the client's side, or None.
+def _answerable(letter: Letter, policy: RoutingPolicy) -> tuple[Address, ...]:
+    """Reply-To as far as it may be believed.
 
-    Incoming: the first address that is known, as the portal does. Outgoing: all recipients together.
+    A proof covers From alone: with `require`, Reply-To counts when it lies in the same organisation, or when
+    a site of ours wrote the letter for the client, as web forms do.
     """
-    known = [client for client in map(index.client, addresses) if client]
-    if not known:
-        return None
-    return _merged(known) if letter.outgoing else known[0]
+    envelope = letter.envelope
+    if policy.trust.authentication != "require":
+        return envelope.reply_to
+    senders = [address.email for address in envelope.from_]
+    proven = _domains(senders)
+    if proven & _domains(letter.own_addresses | letter.house_addresses):
+        return envelope.reply_to
+    return tuple(
+        address
+        for address in envelope.reply_to
+        if address.email in senders or _domains([address.email]) & proven
+    )
 
 
-def _merged(clients: list[Client]) -> Client:
+def find_client(addresses: Iterable[str], letter: Letter, index: DealIndex) -> Client | None:
+    """Everybody the CRM knows on the client's side as one, or None."""
+    known = known_clients(addresses, letter, index)
+    return merged(known) if known else None
+
+
+def known_clients(addresses: Iterable[str], letter: Letter, index: DealIndex) -> list[Client]:
+    """Whom the CRM knows on the client's side, address by address.
+
+    Incoming: the first address that is known, as the portal does. Outgoing: all recipients. An address with a
+    plus-tag is another one than the bare address, unless the CRM knows only that.
+    """
+    asked = list(addresses)
+    if letter.outgoing:
+        found = [index.client(email) or index.client(split_tag(email)[0]) for email in asked]
+        return list({client.email: client for client in found if client}.values())
+    bare = [split_tag(email)[0] for email in asked]
+    return [client for client in map(index.client, (*asked, *bare)) if client][:1]
+
+
+def merged(clients: Sequence[Client]) -> Client:
+    """Several clients as one: whatever belongs to one of them."""
     return Client(
-        email=clients[0].email,
+        email=", ".join(client.email for client in clients),
         contacts=tuple(dict.fromkeys(contact for client in clients for contact in client.contacts)),
         companies=tuple(dict.fromkeys(company for client in clients for company in client.companies)),
         leads=tuple(dict.fromkeys(lead for client in clients for lead in client.leads)),
@@ -113,7 +120,7 @@ class Relation(Enum):
 
 def relation(letter: Letter, index: DealIndex, policy: RoutingPolicy, deal: Deal) -> Relation:
     """How the client's side of `letter` stands to `deal`: the base of every sender check."""
-    addresses = client_addresses(letter, index, policy.participants)
+    addresses = client_addresses(letter, index, policy)
     client = find_client(addresses, letter, index)
     if client and _is_client_of(client, deal, index):
         return Relation.OWN
@@ -145,14 +152,4 @@ def _client_emails(deal: Deal, index: DealIndex) -> list[str]:
 
 def _domains(emails: Iterable[str]) -> set[str]:
     """The corporate organisation domains of these addresses."""
-    return {domain for domain in (_organisation(domain_of(email)) for email in emails) if domain}
-
-
-@cache
-def _suffixes() -> PublicSuffixList:
-    return PublicSuffixList()
-
-
-def _organisation(domain: str) -> str:
-    registered: str | None = _suffixes().privatesuffix(domain) if domain else None
-    return registered if registered and registered not in FREE_MAIL else ""
+    return {domain for domain in (corporate(domain_of(email)) for email in emails) if domain}

@@ -1,61 +1,183 @@
-"""Rule `thread`: In-Reply-To and References name a message whose deal is known."""
+"""Rule `thread`: In-Reply-To and References name a message whose deal is known, or a hint leads to one.
+
+In-Reply-To, then References from their end: the nearest ancestor on record whose deal counts decides; the
+deals of others are named beside it. An ancestor that does not count (it belongs to somebody else's deal, or
+to none) hides no good one behind it.
+
+Only when no ancestor on record decides, hints are asked: first, nearest first, those of letters that answer
+an ancestor which nobody saw, then Outlook's conversation. A hint is evidence about others' letters, and
+anybody can quote an id. It therefore counts only
+- for a sender who belongs to the deal's client, or shares his corporate domain, and
+- where subject, sender and recipients do not say otherwise: each other rule finds nothing, that very deal, or
+  several deals that fit equally with that deal among them. A policy's choice among those ('latest') is no
+  evidence; that the addressed employee has none of the client's deals is.
+From whom hints are learned is decided when a letter is recorded (`store.threads`).
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
-from imaprouter.model import DealIndex, EntityType, Finding, KnownMessage, Letter, Question, Verdict
+from imaprouter.model import (
+    Deal,
+    DealIndex,
+    EntityType,
+    Finding,
+    KnownMessage,
+    Letter,
+    Question,
+    Target,
+    Verdict,
+    sorted_ids,
+)
 from imaprouter.policy import RoutingPolicy
 from imaprouter.reasons import Reason, why
+from imaprouter.rules.address import address
+from imaprouter.rules.marker import marker
+from imaprouter.rules.participants import participants
 from imaprouter.rules.people import Relation, client_named, relation
 
 # The Message-ID of a letter that the CRM sent (mail-internals 4). The number alone proves nothing: the index
-# knows the whole id from the activity's SETTINGS.MESSAGE_HEADERS, and only an equal id counts.
+# knows the whole id from the activity's SETTINGS.MESSAGE_HEADERS, and number and code have to be equal.
 _CRM_ID = re.compile(r"crm\.activity\.(\d{1,18})-[a-z0-9]{1,16}@")
 
 
 def thread(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
-    """Match the deal (or lead) of the nearest ancestor that is known.
+    """Match the deal (or lead) of the nearest ancestor that is known, else the deal of a hint.
 
     A company or a contact counts only when a person chose it: as our own answer it meant 'no deal was found',
     which may have changed. A sender who is known as somebody else's client does not inherit a thread: an id
     can be quoted by anyone (imap.md 5).
     """
-    parents = letter.envelope.parents
-    if not parents:
-        return Finding("thread", Verdict.NO_MATCH, (why("no_parents"),))
-    unknown: list[Question] = []
-    passed: dict[str, Reason] = {}
-    for message_id in parents:
-        known = index.known_message(message_id)
-        if known is None:
-            sent_by_crm = _CRM_ID.match(message_id)
-            if sent_by_crm:
-                unknown.append(Question("activity", sent_by_crm.group(1)))
-            continue
-        finding = _from_known(known, letter, index, policy)
-        if isinstance(finding, Finding):
-            return finding
-        passed.setdefault(repr(finding), finding)
-    reasons = tuple(passed.values()) or (why("unknown_parents"),)
-    return Finding("thread", Verdict.NO_MATCH, reasons, unknown=tuple(unknown))
+    weighed = _Weighed()
+    unseen: list[str] = []
+    for message_id in letter.envelope.parents:
+        known = _known(message_id, index, weighed.unknown)
+        if known:
+            _weigh(known, letter, index, policy, weighed)
+        else:
+            unseen.append(message_id)
+    if not weighed.matched:
+        for hint in _hints(unseen, letter.envelope.conversation, index):
+            _weigh_hint(hint, letter, index, policy, weighed)
+            if weighed.matched:
+                break
+    return _concluded(weighed, answers=bool(letter.envelope.parents))
 
 
-def _from_known(
-    known: KnownMessage, letter: Letter, index: DealIndex, policy: RoutingPolicy
-) -> Finding | Reason:
-    """A finding, or why this ancestor does not count."""
+@dataclass(slots=True)
+class _Weighed:
+    """What the ancestors of one letter came to, each nearest first."""
+
+    matched: dict[Target, Reason] = field(default_factory=dict)
+    #: Deals of somebody else's client.
+    rejected: list[int] = field(default_factory=list)
+    #: Why the others do not count.
+    refused: list[Reason] = field(default_factory=list)
+    unknown: list[Question] = field(default_factory=list)
+
+
+def _concluded(weighed: _Weighed, *, answers: bool) -> Finding:
+    refused = tuple({repr(reason): reason for reason in weighed.refused}.values())
+    unknown = tuple(dict.fromkeys(weighed.unknown))
+    if weighed.matched:
+        target, *others = weighed.matched
+        contradiction = (why("thread_contradicts", targets=others),) if others else ()
+        return Finding(
+            "thread",
+            Verdict.MATCH,
+            (weighed.matched[target], *contradiction, *refused),
+            sorted_ids(found.id for found in weighed.matched if found.type is EntityType.DEAL),
+            target,
+            unknown,
+        )
+    if weighed.rejected:
+        candidates = sorted_ids(weighed.rejected)
+        return Finding("thread", Verdict.REJECTED, refused, candidates, unknown=unknown)
+    reasons = refused or (why("unknown_parents" if answers else "no_parents"),)
+    return Finding("thread", Verdict.NO_MATCH, reasons, unknown=unknown)
+
+
+def _known(message_id: str, index: DealIndex, unknown: list[Question]) -> KnownMessage | None:
+    """What is known of an ancestor; of a letter of the CRM the id may be cut behind its '@' (peers.md F5)."""
+    known = index.known_message(message_id)
+    by_crm = _CRM_ID.match(message_id)
+    if known or not by_crm:
+        return known
+    sent = index.sent_letter(int(by_crm[1]))
+    if sent and sent.message_id.startswith(message_id):
+        return sent
+    unknown.append(Question("activity", by_crm[1]))
+    return None
+
+
+def _weigh(
+    known: KnownMessage, letter: Letter, index: DealIndex, policy: RoutingPolicy, weighed: _Weighed
+) -> None:
     target = known.target
     if target.type not in (EntityType.DEAL, EntityType.LEAD) and known.source != "person":
-        return why("thread_without_deal", target=target)
+        weighed.refused.append(why("thread_without_deal", target=target))
+        return
     if target.type is EntityType.DEAL:
         found = index.deal(target.id)
-        if found and not found.active and policy.thread.closed_deal == "next_rule":
-            return why("deal_closed", deal=target.id)
-        if found and relation(letter, index, policy, found) is Relation.FOREIGN:
-            reason = why("not_the_senders_deal", client=client_named(letter), deal=target.id)
-            return Finding("thread", Verdict.REJECTED, (reason,), (target.id,))
-    candidates = (target.id,) if target.type is EntityType.DEAL else ()
-    return Finding(
-        "thread", Verdict.MATCH, (why(f"thread_{known.source}", target=target),), candidates, target
+        if found is None:
+            weighed.unknown.append(Question("deal", str(target.id)))
+        elif _is_closed(found, policy):
+            weighed.refused.append(why("deal_closed", deal=target.id))
+            return
+        elif relation(letter, index, policy, found) is Relation.FOREIGN:
+            weighed.rejected.append(target.id)
+            client = client_named(letter)
+            weighed.refused.append(why("not_the_senders_deal", client=client, deal=target.id))
+            return
+    weighed.matched.setdefault(target, why(f"thread_{known.source}", target=target))
+
+
+def _hints(unseen: Sequence[str], conversation: str, index: DealIndex) -> Iterator[KnownMessage]:
+    yield from filter(None, map(index.weak_message, unseen))
+    known = index.known_conversation(conversation) if conversation else None
+    if known:
+        yield known
+
+
+def _weigh_hint(
+    hint: KnownMessage, letter: Letter, index: DealIndex, policy: RoutingPolicy, weighed: _Weighed
+) -> None:
+    target = hint.target
+    found = index.deal(target.id) if target.type is EntityType.DEAL else None
+    if found is None:
+        weighed.unknown.append(Question("deal", str(target.id)))
+    elif _is_closed(found, policy):
+        weighed.refused.append(why("deal_closed", deal=target.id))
+    elif relation(letter, index, policy, found) not in (Relation.OWN, Relation.SAME_DOMAIN):
+        client = client_named(letter)
+        weighed.refused.append(why("hint_not_the_clients", target=target, client=client))
+    elif _outweighed(target, letter, index, policy):
+        weighed.refused.append(why("hint_outweighed", target=target))
+    else:
+        weighed.matched[target] = why(f"thread_{hint.source}", target=target)
+
+
+def _outweighed(target: Target, letter: Letter, index: DealIndex, policy: RoutingPolicy) -> bool:
+    """Whether any other rule speaks against this deal, the participants policy's choices left aside."""
+    undecided = replace(
+        policy.participants, several_deals="review", no_responsible="leave", no_active_deal="leave"
     )
+    strict = replace(policy, participants=undecided)
+    said = [rule(letter, index, strict) for name, rule in _OTHERS.items() if name in policy.rules]
+    return any(_contradicts(finding, target) for finding in (*said, participants(letter, index, strict)))
+
+
+_OTHERS = {"marker": marker, "address": address}
+
+
+def _contradicts(finding: Finding, target: Target) -> bool:
+    if finding.verdict is Verdict.MATCH:
+        return finding.target != target
+    return finding.verdict is Verdict.AMBIGUOUS and target.id not in finding.candidates
+
+
+def _is_closed(found: Deal, policy: RoutingPolicy) -> bool:
+    return not found.active and policy.thread.closed_deal == "next_rule"

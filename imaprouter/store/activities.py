@@ -104,6 +104,13 @@ class Activities(Tables):
             (dump(tuple(bindings)), dump(sorted(unwanted_leads)), activity_id),
         )
 
+    def reopen(self, activity_id: int, at: datetime) -> None:
+        """There is something to do again: a person answered."""
+        self._db.execute(
+            "UPDATE activities SET next_attempt_at = ?, settled_at = NULL, attempts = 0 WHERE id = ?",
+            (to_text(at), activity_id),
+        )
+
     def settle(self, activity_id: int, bindings: Sequence[Binding] | None, now: datetime) -> None:
         """Nothing is left to do for this activity."""
         self._db.execute(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from imaprouter.model import (
-    Activity,
     Binding,
     Client,
     Company,
@@ -19,14 +17,13 @@ from imaprouter.model import (
     KnownMessage,
     Lead,
     Target,
+    Tenure,
     User,
 )
-from imaprouter.store.database import open_database, to_moment, to_text, transaction
+from imaprouter.store.database import open_database, to_moment
 from imaprouter.store.index_schema import migrations
-from imaprouter.store.rows import Facts, Tables, marks
-
-Kind = Literal["deals", "contacts", "companies", "leads", "users"]
-KINDS: tuple[Kind, ...] = ("deals", "contacts", "companies", "leads", "users")
+from imaprouter.store.index_writes import KINDS, Kind, Writes
+from imaprouter.store.rows import Facts, marks
 
 _Row = TypeVar("_Row")
 
@@ -53,7 +50,7 @@ def is_filled(journal: Path) -> bool:
         index.close()
 
 
-class Index(Tables):
+class Index(Writes):
     """One connection to the index; belongs to one thread."""
 
     def __init__(self, path: Path | Literal[":memory:"]) -> None:
@@ -63,12 +60,6 @@ class Index(Tables):
 
     def close(self) -> None:
         self._db.close()
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """All puts inside become visible together, or not at all."""
-        with transaction(self._db):
-            yield
 
     # ── questions ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -191,125 +182,6 @@ class Index(Tables):
         for message_id, activity_id, type_id, entity_id in self._rows(query):
             yield message_id, activity_id, Binding(type_id, entity_id)
 
-    # ── writing, inside `writing()` ───────────────────────────────────────────────────────────────────
-
-    def put_deals(self, deals: Sequence[Deal], generation: int) -> None:
-        self._put(
-            "deals",
-            (
-                {
-                    "id": deal.id,
-                    "title": deal.title,
-                    "category_id": deal.category_id,
-                    "stage_id": deal.stage_id,
-                    "semantic": deal.semantic,
-                    "recurring": int(deal.recurring),
-                    "responsible_id": deal.responsible_id,
-                    "company_id": deal.company_id,
-                    "lead_id": deal.lead_id,
-                    "created_at": to_text(deal.created_at),
-                    "modified_at": to_text(deal.modified_at),
-                    "last_activity_at": to_text(deal.last_activity_at),
-                    "generation": generation,
-                }
-                for deal in deals
-            ),
-        )
-        self._link("deal_contacts", "deal_id", "contact_id", {deal.id: deal.contact_ids for deal in deals})
-
-    def put_contacts(self, contacts: Sequence[Contact], generation: int) -> None:
-        self._put(
-            "contacts",
-            (
-                {"id": c.id, "name": c.name, "responsible_id": c.responsible_id, "generation": generation}
-                for c in contacts
-            ),
-        )
-        links = {contact.id: contact.company_ids for contact in contacts}
-        self._link("contact_companies", "contact_id", "company_id", links)
-        self._put_emails("contact", {contact.id: contact.emails for contact in contacts})
-
-    def put_companies(self, companies: Sequence[Company], generation: int) -> None:
-        self._put(
-            "companies",
-            (
-                {"id": c.id, "title": c.title, "responsible_id": c.responsible_id, "generation": generation}
-                for c in companies
-            ),
-        )
-        self._put_emails("company", {company.id: company.emails for company in companies})
-
-    def put_leads(self, leads: Sequence[Lead], generation: int) -> None:
-        self._put(
-            "leads",
-            (
-                {
-                    "id": lead.id,
-                    "title": lead.title,
-                    "responsible_id": lead.responsible_id,
-                    "semantic": lead.semantic,
-                    "contact_id": lead.contact_id,
-                    "company_id": lead.company_id,
-                    "generation": generation,
-                }
-                for lead in leads
-            ),
-        )
-        self._put_emails("lead", {lead.id: lead.emails for lead in leads})
-
-    def put_users(self, users: Sequence[User], generation: int) -> None:
-        self._put(
-            "users",
-            (
-                {
-                    "id": user.id,
-                    "name": user.name,
-                    "email": user.email,
-                    "active": int(user.active),
-                    "generation": generation,
-                }
-                for user in users
-            ),
-        )
-
-    def put_sent_letters(self, activities: Iterable[Activity]) -> None:
-        """Remember the Message-IDs of letters that Bitrix24 sent; activities without one are passed over."""
-        self._db.table("sent_letters").upsert_all(
-            (
-                {
-                    "message_id": activity.message_id,
-                    "activity_id": activity.id,
-                    "type_id": activity.owner.type_id,
-                    "entity_id": activity.owner.entity_id,
-                }
-                for activity in activities
-                if activity.message_id and activity.owner
-            ),
-            pk="message_id",
-        )
-
-    def clear_sent_letters(self) -> None:
-        self._db.execute("DELETE FROM sent_letters")
-
-    def count_stale(self, kind: Kind, generation: int) -> int:
-        """Rows that the refresh `generation` has not seen."""
-        row = self._row(f"SELECT count(*) FROM {kind} WHERE generation < ?", (generation,))
-        return int(row[0]) if row else 0
-
-    def drop_stale(self, kind: Kind, generation: int) -> None:
-        """Delete the rows that the refresh `generation` has not seen, with what hangs on them."""
-        stale = f"SELECT id FROM {kind} WHERE generation < ?"
-        if kind == "deals":
-            self._db.execute(f"DELETE FROM deal_contacts WHERE deal_id IN ({stale})", (generation,))
-        if kind == "contacts":
-            self._db.execute(f"DELETE FROM contact_companies WHERE contact_id IN ({stale})", (generation,))
-        singular = {"contacts": "contact", "companies": "company", "leads": "lead"}.get(kind)
-        if singular:
-            self._db.execute(
-                f"DELETE FROM emails WHERE kind = ? AND entity_id IN ({stale})", (singular, generation)
-            )
-        self._db.execute(f"DELETE FROM {kind} WHERE generation < ?", (generation,))
-
     # ── figures ───────────────────────────────────────────────────────────────────────────────────────
 
     def counts(self) -> dict[str, int]:
@@ -338,6 +210,14 @@ class Index(Tables):
         contacts = self._rows(
             "SELECT contact_id FROM deal_contacts WHERE deal_id = ? ORDER BY position", (row[0],)
         )
+        observers = self._rows(
+            "SELECT user_id FROM deal_observers WHERE deal_id = ? ORDER BY user_id", (row[0],)
+        )
+        former = self._rows(
+            "SELECT user_id, until FROM deal_tenures WHERE deal_id = ? AND user_id <> ?"
+            " ORDER BY until DESC, user_id",
+            (row[0], row[6]),
+        )
         return Deal(
             id=row[0],
             title=row[1],
@@ -349,6 +229,8 @@ class Index(Tables):
             company_id=row[7],
             contact_ids=tuple(number for (number,) in contacts),
             lead_id=row[8],
+            former=tuple(Tenure(user_id, datetime.fromisoformat(until)) for user_id, until in former),
+            observer_ids=tuple(number for (number,) in observers),
             created_at=to_moment(row[9]),
             modified_at=to_moment(row[10]),
             last_activity_at=to_moment(row[11]),
@@ -359,27 +241,6 @@ class Index(Tables):
             found = get(entity_id)
             if found is not None:
                 yield found
-
-    def _put(self, table: str, rows: Iterable[dict[str, Any]]) -> None:
-        self._db.table(table).upsert_all(rows, pk="id", batch_size=1000)
-
-    def _link(self, table: str, key: str, other: str, links: dict[int, tuple[int, ...]]) -> None:
-        connection = self._db.conn
-        connection.executemany(f"DELETE FROM {table} WHERE {key} = ?", ((number,) for number in links))
-        connection.executemany(
-            f"INSERT OR IGNORE INTO {table} ({key}, {other}, position) VALUES (?, ?, ?)",
-            ((n, linked, place) for n, linkeds in links.items() for place, linked in enumerate(linkeds)),
-        )
-
-    def _put_emails(self, kind: str, emails: dict[int, tuple[str, ...]]) -> None:
-        connection = self._db.conn
-        connection.executemany(
-            "DELETE FROM emails WHERE kind = ? AND entity_id = ?", ((kind, number) for number in emails)
-        )
-        connection.executemany(
-            "INSERT OR IGNORE INTO emails (email, kind, entity_id) VALUES (?, ?, ?)",
-            ((email, kind, number) for number, listed in emails.items() for email in listed if email),
-        )
 
 
 def _user(row: Any) -> User:

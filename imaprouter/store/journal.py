@@ -1,4 +1,4 @@
-"""The journal file: what happened and cannot be made again, as four groups of tables on one connection.
+"""The journal file: what happened and cannot be made again, as groups of tables on one connection.
 
 One object is one connection and belongs to one thread.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from imaprouter.store.activities import Activities, Traces
+from imaprouter.store.answers import Answers
 from imaprouter.store.database import open_database, transaction
 from imaprouter.store.folders import Folders
 from imaprouter.store.journal_schema import migrations
@@ -26,6 +27,7 @@ class Journal:
         self.messages = Messages(self._db)
         self.activities = Activities(self._db)
         self.traces = Traces(self._db)
+        self.answers = Answers(self._db)
         self.facts = Facts(self._db)
 
     def close(self) -> None:

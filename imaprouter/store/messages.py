@@ -13,7 +13,6 @@ from imaprouter.model import (
     Direction,
     EntityType,
     Envelope,
-    KnownMessage,
     Nature,
     Result,
     State,
@@ -21,7 +20,8 @@ from imaprouter.model import (
 )
 from imaprouter.store.database import to_moment, to_text
 from imaprouter.store.folders import Folder
-from imaprouter.store.rows import Tables, dump, load, marks
+from imaprouter.store.rows import dump, load, marks
+from imaprouter.store.threads import CLAIMED, Threads, may_hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,17 @@ class NewMessage:
     note: str = ""
     open_questions: bool = False
     same_as: int | None = None
+    #: The two parties of the letter; '' when they are not known, which keeps what is on record.
+    pair_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What went between two parties within an hour."""
+
+    letters: int = 0
+    #: Whether one of them was stopped as part of a loop.
+    stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +77,30 @@ class StoredMessage:
     recorded_at: datetime
     settled_at: datetime | None
 
+    @property
+    def target(self) -> Target | None:
+        """Where it belongs: a person's choice before our decision."""
+        return self.person_target or self.decision.target
+
+    @property
+    def waits_for_person(self) -> bool:
+        return self.decision.review and self.person_target is None
+
 
 _MESSAGE_COLUMNS = (
     "m.id, m.mailbox, f.name, m.epoch, m.uidvalidity, m.uid, m.direction, m.envelope, m.decision, "
     "m.internal_date, m.size, m.seen, m.state, m.result, m.note, m.same_as, m.person_type, m.person_id, "
     "m.recorded_at, m.settled_at"
 )
+_HOUR = 3600
+#: By the Date too: mail that was moved to a new server has arrived within one hour, but was not written so.
+EXCHANGE = f"""
+SELECT count(*), max(json_extract(decision, '$.rule') = 'loop') FROM (
+    SELECT decision FROM messages WHERE pair_key = ?1 AND pair_key <> ''
+    AND internal_second BETWEEN ?2 - {_HOUR} AND ?2 AND mailbox = ?3 AND same_as IS NULL
+    AND (?4 IS NULL OR date_second IS NULL OR abs(date_second - ?4) <= {_HOUR})
+    ORDER BY internal_second DESC LIMIT ?5)
+"""
 # SQLite's limit of values in one statement was 999 for long.
 _MANY = 400
 _HAS_ACTIVITY = "EXISTS (SELECT 1 FROM activities a WHERE a.message_id = m.id)"
@@ -80,7 +109,7 @@ _PAIRED = f"m.same_as IS NULL AND {_HAS_ACTIVITY}"
 _UNPAIRED = f"m.state IN ('waiting', 'review', 'missing') AND NOT {_HAS_ACTIVITY}"
 
 
-class Messages(Tables):
+class Messages(Threads):
     def add(self, folder: Folder, message: NewMessage, now: datetime) -> int:
         """Record a message with its decision; returns its journal id. Call it inside `transaction()`."""
         values = {
@@ -97,7 +126,9 @@ class Messages(Tables):
         names = ", ".join(values)
         places = ", ".join(f":{name}" for name in values)
         cursor = self._db.execute(f"INSERT INTO messages ({names}) VALUES ({places})", values)
-        return int(cursor.lastrowid or 0)
+        number = int(cursor.lastrowid or 0)
+        self._learn(number, message.envelope, hints=_hints(message))
+        return number
 
     def has_uid(self, folder: Folder, uid: int) -> bool:
         query = "SELECT 1 FROM messages WHERE folder_id = ? AND epoch = ? AND uid = ?"
@@ -118,6 +149,17 @@ class Messages(Tables):
         )
         return found[0] if found else None
 
+    def exchange(
+        self, mailbox: str, pair_key: str, arrived: datetime, date: datetime | None, most: int
+    ) -> Exchange:
+        """What is on record of these two parties in this mailbox for the hour up to `arrived`.
+
+        Only the latest `most` letters are looked at. `date` is the Date header of the letter that has come.
+        """
+        written = int(date.timestamp()) if date else None
+        row = self._row(EXCHANGE, (pair_key, int(arrived.timestamp()), mailbox, written, most))
+        return Exchange(row[0], bool(row[1])) if row else Exchange()
+
     def move_to_epoch(self, message_id: int, folder: Folder, uid: int) -> None:
         """The message has a new UID in this folder's current epoch. Call it inside `transaction()`."""
         self._db.execute(
@@ -129,10 +171,12 @@ class Messages(Tables):
         """Replace the decision of a message that nothing was done for yet."""
         values = _decided(message, now)
         changes = ", ".join(f"{name} = :{name}" for name in values)
-        self._db.execute(
+        changed = self._db.execute(
             f"UPDATE messages SET {changes} WHERE id = :id AND state IN ('waiting', 'review', 'unreadable')",
             {**values, "id": message_id},
         )
+        if changed.rowcount:
+            self._learn(message_id, message.envelope, hints=_hints(message))
 
     def unreadable_uids(self, folder: Folder) -> dict[int, int]:
         """UID to journal id of the messages that this folder's server could not hand over."""
@@ -144,11 +188,11 @@ class Messages(Tables):
         return found[0] if found else None
 
     def by_reference(self, reference: str) -> list[StoredMessage]:
-        """By journal id (digits only) or by Message-ID."""
+        """By journal id (digits only) or by Message-ID, also one that a gateway replaced."""
         if reference.isascii() and reference.isdigit():
             return self._messages("m.id = ?", (int(reference),))
         key = canonical_id(reference)
-        return self._messages("m.message_id = ? ORDER BY m.id", (key,)) if key else []
+        return self._messages(f"m.id IN ({CLAIMED}) ORDER BY m.id", (key,)) if key else []
 
     def in_states(self, *states: State, limit: int = -1) -> list[StoredMessage]:
         """Messages in any of these states, oldest first."""
@@ -230,23 +274,6 @@ class Messages(Tables):
     def set_note(self, message_id: int, note: str) -> None:
         self._db.execute("UPDATE messages SET note = ? WHERE id = ?", (note, message_id))
 
-    def known_message(self, message_id: str) -> KnownMessage | None:
-        """What earlier letters say of a canonical Message-ID; a person's choice before our decision.
-
-        Anybody can send a mail with somebody else's Message-ID (imap.md 4): an id under which different
-        mails have different targets proves nothing.
-        """
-        rows = self._rows(
-            "SELECT target_type, target_id, person_type, person_id FROM messages WHERE message_id = ?"
-            " AND (target_type IS NOT NULL OR person_type IS NOT NULL) ORDER BY id DESC",
-            (message_id,),
-        )
-        chosen = [Target(EntityType(row[2]), row[3]) for row in rows if row[2]]
-        if chosen:
-            return KnownMessage(message_id, chosen[0], "person")
-        targets = {Target(EntityType(row[0]), row[1]) for row in rows}
-        return KnownMessage(message_id, targets.pop(), "decision") if len(targets) == 1 else None
-
     def count(self) -> int:
         return int(self._rows("SELECT count(*) FROM messages")[0][0])
 
@@ -281,14 +308,23 @@ def _decided(message: NewMessage, now: datetime) -> dict[str, object]:
         "result": message.result,
         "note": message.note,
         "settled_at": to_text(now) if message.state is State.SETTLED else None,
+        **({"pair_key": message.pair_key} if message.pair_key else {}),
     }
 
 
 def _inheritable(message: NewMessage) -> Target | None:
     """A machine's letter and an open question never become evidence for later letters."""
-    decision = message.decision
+    return message.decision.target if _leads(message) and not message.decision.review else None
+
+
+def _hints(message: NewMessage) -> bool:
+    """Whether letters that answer the same unseen message may follow this one."""
+    return _leads(message) and may_hint(message.decision)
+
+
+def _leads(message: NewMessage) -> bool:
     machine = message.envelope.nature in (Nature.BOUNCE, Nature.AUTO_REPLY, Nature.SYSTEM)
-    return None if decision.review or machine or message.same_as else decision.target
+    return not machine and not message.same_as
 
 
 def _message(row: Any) -> StoredMessage:

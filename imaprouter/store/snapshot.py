@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from imaprouter.address import canonical_id, normalise
 from imaprouter.errors import StoreError
-from imaprouter.model import Activity, Binding, Company, Contact, Deal, Direction, Lead, User
-from imaprouter.store.index import KINDS, Index
+from imaprouter.model import Activity, Binding, Company, Contact, Deal, Direction, Lead, Tenure, User
+from imaprouter.store.index import Index
+from imaprouter.store.index_writes import KINDS
 
 _Row = TypeVar("_Row")
 
@@ -43,6 +44,8 @@ def import_snapshot(index: Index, snapshot: object) -> dict[str, int]:
         index.put_contacts(contacts, generation)
         index.put_leads(leads, generation)
         index.put_deals(deals, generation)
+        # A snapshot says itself who was responsible before: what two of them differ in is no handover.
+        index.set_tenures({deal.id: deal.former for deal in deals})
         for kind in KINDS:
             index.drop_stale(kind, generation)
         index.clear_sent_letters()
@@ -162,10 +165,19 @@ def _deal(row: Mapping[str, Any]) -> Deal:
         company_id=_number(row, "COMPANY_ID"),
         contact_ids=contacts,
         lead_id=_number(row, "LEAD_ID"),
+        former=tuple(_tenure(item) for item in row.get("FORMER_RESPONSIBLES") or ()),
+        observer_ids=_numbers(row.get("OBSERVERS")),
         created_at=_moment(row, "DATE_CREATE"),
         modified_at=_moment(row, "DATE_MODIFY"),
         last_activity_at=_moment(row, "LAST_ACTIVITY_TIME"),
     )
+
+
+def _tenure(row: Mapping[str, Any]) -> Tenure:
+    until = _moment(row, "UNTIL")
+    if until is None:
+        raise ValueError("UNTIL is missing")
+    return Tenure(int(row["USER_ID"]), until)
 
 
 def _sent_letter(row: Mapping[str, Any]) -> Activity:
@@ -189,6 +201,14 @@ def _sent_letter(row: Mapping[str, Any]) -> Activity:
 
 
 def _exported_deal(deal: Deal) -> dict[str, Any]:
+    """A deal's row; observers and former responsibles only where there are any."""
+    more: dict[str, Any] = {}
+    if deal.observer_ids:
+        more["OBSERVERS"] = list(deal.observer_ids)
+    if deal.former:
+        more["FORMER_RESPONSIBLES"] = [
+            {"USER_ID": tenure.user_id, "UNTIL": _iso(tenure.until)} for tenure in deal.former
+        ]
     return {
         "ID": deal.id,
         "TITLE": deal.title,
@@ -204,6 +224,7 @@ def _exported_deal(deal: Deal) -> dict[str, Any]:
         "DATE_CREATE": _iso(deal.created_at),
         "DATE_MODIFY": _iso(deal.modified_at),
         "LAST_ACTIVITY_TIME": _iso(deal.last_activity_at),
+        **more,
     }
 
 

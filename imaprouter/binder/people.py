@@ -1,0 +1,117 @@
+"""What people decide: answers given to us are carried out, bindings changed in Bitrix24 are learned.
+
+A person's choice is never undone, and its thread follows it. Changed bindings are recognised by comparing
+with those that were there when we were done: our own writes bump LAST_UPDATED as well, and change nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from imaprouter import plan
+from imaprouter.bitrix24.activities import bindings, email_activities_updated
+from imaprouter.bitrix24.portal import Portal
+from imaprouter.errors import PortalError
+from imaprouter.log import event
+from imaprouter.model import Binding, Result, State, Target
+from imaprouter.poller import COVERED_SINCE
+from imaprouter.store.answers import Watched
+from imaprouter.store.database import to_moment, to_text
+from imaprouter.store.journal import Journal
+
+logger = logging.getLogger(__name__)
+
+_SINCE = "people.since"
+# Activities of which the bindings are read in one go.
+ROUND = 100
+
+
+class People:
+    def __init__(self, portal: Portal, journal: Journal) -> None:
+        self._portal = portal
+        self._journal = journal
+
+    def carry_out(self, now: datetime) -> int:
+        """Take up the answers that were given; returns how many."""
+        answers = self._journal.answers.open()
+        with self._journal.transaction():
+            for answer in answers:
+                self._take_up(answer.message_id, answer.target, now)
+                self._journal.answers.take_up(answer.message_id)
+        return len(answers)
+
+    def note_bindings(self, now: datetime) -> int:
+        """Read once what is bound where a person decides: the base for seeing that he did. Raises nothing."""
+        watched = self._journal.answers.unread(ROUND)
+        found = bindings(self._portal, [each.activity_id for each in watched]) if watched else {}
+        read = {number: answer for number, answer in found.items() if not isinstance(answer, PortalError)}
+        with self._journal.transaction():
+            for number, bound in read.items():
+                self._journal.activities.note_first_bindings(number, bound, frozenset())
+                self._journal.activities.settle(number, bound, now)
+        return len(read)
+
+    def learn(self, now: datetime) -> int:
+        """Look for activities that somebody re-bound since the last time; returns how many.
+
+        Raises PortalError; what was learned until then is kept.
+        """
+        since = to_moment(self._journal.facts.get(_SINCE) or self._journal.facts.get(COVERED_SINCE))
+        if since is None or not self._journal.answers.has_activities():
+            return 0
+        learned, newest = 0, since
+        for page in email_activities_updated(self._portal, since):
+            newest = max([newest, *(found.updated_at for found in page if found.updated_at)])
+            for start in range(0, len(page), ROUND):
+                numbers = [found.id for found in page[start : start + ROUND]]
+                learned += self._compare(self._journal.answers.of_activities(numbers), now)
+        self._journal.facts.set(_SINCE, str(to_text(newest)))
+        return learned
+
+    def _take_up(self, message_id: int, target: Target | None, now: datetime) -> None:
+        message = self._journal.messages.get(message_id)
+        if message is None:
+            return
+        known = self._journal.activities.of_message(message_id)
+        if target is None:
+            note = "a person left it as it is"
+            self._journal.messages.set_state(message_id, State.SETTLED, now, result=Result.PERSON, note=note)
+        else:
+            self._journal.answers.choose(message_id, target)
+            state = State.PAIRED if known else State.WAITING
+            self._journal.messages.set_state(message_id, state, now, note=f"a person chose {target}")
+            for paired in known:
+                self._journal.activities.reopen(paired.activity.id, now)
+        event(logger, logging.INFO, "message.assigned", id=message_id, target=str(target or "leave"))
+
+    def _compare(self, watched: list[Watched], now: datetime) -> int:
+        if not watched:
+            return 0
+        found = bindings(self._portal, [each.activity_id for each in watched])
+        changed = 0
+        for each in watched:
+            bound = found[each.activity_id]
+            if isinstance(bound, PortalError) or each.bindings is None:
+                continue
+            if frozenset(bound) != frozenset(each.bindings):
+                self._remember(each, bound, now)
+                changed += 1
+        return changed
+
+    def _remember(self, watched: Watched, bound: tuple[Binding, ...], now: datetime) -> None:
+        chosen = plan.chosen_by_person(bound)
+        note = f"re-bound by hand to {', '.join(map(str, bound))}"
+        with self._journal.transaction():
+            self._journal.activities.settle(watched.activity_id, bound, now)
+            self._journal.messages.set_state(
+                watched.message_id, State.SETTLED, now, result=Result.PERSON, note=note, person_target=chosen
+            )
+        event(
+            logger,
+            logging.INFO,
+            "message.overruled",
+            id=watched.message_id,
+            activity=watched.activity_id,
+            chosen=str(chosen or "-"),
+        )

@@ -1,0 +1,82 @@
+"""What people decided: answers from the command line, and bindings that somebody changed in Bitrix24."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from imaprouter.model import Binding, EntityType, State, Target
+from imaprouter.store.database import to_text
+from imaprouter.store.rows import Tables, load
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A person's answer that the binder has not taken up yet; no target means 'leave it as it is'."""
+
+    message_id: int
+    target: Target | None
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """An activity of which nothing is to be done any more, and what was bound when it was read last."""
+
+    activity_id: int
+    message_id: int
+    state: State
+    bindings: tuple[Binding, ...] | None
+
+
+class Answers(Tables):
+    def give(self, message_id: int, target: Target | None, now: datetime) -> None:
+        """Write an answer down; a second one replaces the first."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO assignments (message_id, target_type, target_id, at) VALUES (?, ?, ?, ?)",
+            (message_id, target.type if target else None, target.id if target else None, to_text(now)),
+        )
+
+    def open(self) -> list[Answer]:
+        """Answers to take up, oldest first."""
+        query = "SELECT message_id, target_type, target_id FROM assignments ORDER BY at, message_id"
+        rows = self._rows(query)
+        return [Answer(row[0], Target(EntityType(row[1]), row[2]) if row[1] else None) for row in rows]
+
+    def take_up(self, message_id: int) -> None:
+        """The answer has become the message's target."""
+        self._db.execute("DELETE FROM assignments WHERE message_id = ?", (message_id,))
+
+    def choose(self, message_id: int, target: Target) -> None:
+        """A person's choice for this message; our own decision stays beside it."""
+        self._db.execute(
+            "UPDATE messages SET person_type = ?, person_id = ? WHERE id = ?",
+            (target.type, target.id, message_id),
+        )
+
+    def unread(self, limit: int) -> list[Watched]:
+        """Activities that wait for a person and whose bindings were never read."""
+        never = "a.next_attempt_at IS NULL AND a.settled_at IS NULL"
+        return self._watched(f"{never} ORDER BY a.id LIMIT ?", limit)
+
+    def of_activities(self, activity_ids: list[int]) -> list[Watched]:
+        """Of these activities those that are ours and under no correction now."""
+        marks = ",".join("?" * len(activity_ids))
+        return self._watched(f"a.settled_at IS NOT NULL AND a.id IN ({marks}) ORDER BY a.id", *activity_ids)
+
+    def has_activities(self) -> bool:
+        """Whether there is anything to watch."""
+        return self._row("SELECT 1 FROM activities WHERE settled_at IS NOT NULL LIMIT 1") is not None
+
+    def _watched(self, where: str, *values: object) -> list[Watched]:
+        rows = self._rows(
+            "SELECT a.id, a.message_id, m.state, a.last_bindings FROM activities a"
+            f" JOIN messages m ON m.id = a.message_id WHERE a.message_id IS NOT NULL AND {where}",
+            values,
+        )
+        return [
+            Watched(row[0], row[1], State(row[2]), None if row[3] is None else load(row[3], _BINDINGS))
+            for row in rows
+        ]
+
+
+_BINDINGS = tuple[Binding, ...]

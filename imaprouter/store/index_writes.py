@@ -1,0 +1,203 @@
+"""What is written into the deal index: rows of the portal or of a snapshot, and what they replace."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from imaprouter.model import Activity, Company, Contact, Deal, Lead, Tenure, User
+from imaprouter.store.database import to_text, transaction
+from imaprouter.store.rows import Tables, marks
+
+Kind = Literal["deals", "contacts", "companies", "leads", "users"]
+KINDS: tuple[Kind, ...] = ("deals", "contacts", "companies", "leads", "users")
+
+# Before the new row is put: whoever it no longer names as the responsible was so until the deal was changed.
+# A row older than the one that is kept (two readers, one late) tells nothing of the kind.
+_NOTE_HANDOVER = """
+INSERT OR REPLACE INTO deal_tenures (deal_id, user_id, until)
+SELECT id, responsible_id, :modified_at FROM deals
+WHERE id = :id AND responsible_id NOT IN (0, :responsible_id) AND coalesce(modified_at, '') <= :modified_at
+"""
+
+
+class Writes(Tables):
+    """The writing half of the index; everything is put inside `writing()`."""
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """All puts inside become visible together, or not at all."""
+        with transaction(self._db):
+            yield
+
+    def put_deals(self, deals: Sequence[Deal], generation: int) -> None:
+        """Put deals; a change of responsible becomes a tenure, dated by the deal's own last change.
+
+        `Deal.former` is what the index saw itself: the portal does not tell it, and it is not read here.
+        """
+        rows = [
+            {
+                "id": deal.id,
+                "title": deal.title,
+                "category_id": deal.category_id,
+                "stage_id": deal.stage_id,
+                "semantic": deal.semantic,
+                "recurring": int(deal.recurring),
+                "responsible_id": deal.responsible_id,
+                "company_id": deal.company_id,
+                "lead_id": deal.lead_id,
+                "created_at": to_text(deal.created_at),
+                "modified_at": to_text(deal.modified_at),
+                "last_activity_at": to_text(deal.last_activity_at),
+                "generation": generation,
+            }
+            for deal in deals
+        ]
+        self._db.conn.executemany(_NOTE_HANDOVER, (row for row in rows if row["modified_at"]))
+        self._put("deals", rows)
+        self._link("deal_contacts", "deal_id", "contact_id", {deal.id: deal.contact_ids for deal in deals})
+        self._replace(
+            "deal_observers",
+            ("deal_id", "user_id"),
+            {deal.id: [(user_id,) for user_id in deal.observer_ids] for deal in deals},
+        )
+
+    def set_tenures(self, former: Mapping[int, Sequence[Tenure]]) -> None:
+        """Replace what is known of the former responsibles of these deals."""
+        self._replace(
+            "deal_tenures",
+            ("deal_id", "user_id", "until"),
+            {
+                number: [(tenure.user_id, to_text(tenure.until)) for tenure in tenures]
+                for number, tenures in former.items()
+            },
+        )
+
+    def put_contacts(self, contacts: Sequence[Contact], generation: int) -> None:
+        self._put(
+            "contacts",
+            (
+                {"id": c.id, "name": c.name, "responsible_id": c.responsible_id, "generation": generation}
+                for c in contacts
+            ),
+        )
+        links = {contact.id: contact.company_ids for contact in contacts}
+        self._link("contact_companies", "contact_id", "company_id", links)
+        self._put_emails("contact", {contact.id: contact.emails for contact in contacts})
+
+    def put_companies(self, companies: Sequence[Company], generation: int) -> None:
+        self._put(
+            "companies",
+            (
+                {"id": c.id, "title": c.title, "responsible_id": c.responsible_id, "generation": generation}
+                for c in companies
+            ),
+        )
+        self._put_emails("company", {company.id: company.emails for company in companies})
+
+    def put_leads(self, leads: Sequence[Lead], generation: int) -> None:
+        self._put(
+            "leads",
+            (
+                {
+                    "id": lead.id,
+                    "title": lead.title,
+                    "responsible_id": lead.responsible_id,
+                    "semantic": lead.semantic,
+                    "contact_id": lead.contact_id,
+                    "company_id": lead.company_id,
+                    "generation": generation,
+                }
+                for lead in leads
+            ),
+        )
+        self._put_emails("lead", {lead.id: lead.emails for lead in leads})
+
+    def put_users(self, users: Sequence[User], generation: int) -> None:
+        self._put(
+            "users",
+            (
+                {
+                    "id": user.id,
+                    "name": user.name,
+                    "email": user.email,
+                    "active": int(user.active),
+                    "generation": generation,
+                }
+                for user in users
+            ),
+        )
+
+    def put_sent_letters(self, activities: Iterable[Activity]) -> None:
+        """Remember the Message-IDs of letters that Bitrix24 sent; activities without one are passed over."""
+        self._db.table("sent_letters").upsert_all(
+            (
+                {
+                    "message_id": activity.message_id,
+                    "activity_id": activity.id,
+                    "type_id": activity.owner.type_id,
+                    "entity_id": activity.owner.entity_id,
+                }
+                for activity in activities
+                if activity.message_id and activity.owner
+            ),
+            pk="message_id",
+        )
+
+    def clear_sent_letters(self) -> None:
+        self._db.execute("DELETE FROM sent_letters")
+
+    def count_stale(self, kind: Kind, generation: int) -> int:
+        """Rows that the refresh `generation` has not seen."""
+        row = self._row(f"SELECT count(*) FROM {kind} WHERE generation < ?", (generation,))
+        return int(row[0]) if row else 0
+
+    def drop_stale(self, kind: Kind, generation: int) -> None:
+        """Delete the rows that the refresh `generation` has not seen, with what hangs on them."""
+        stale = f"SELECT id FROM {kind} WHERE generation < ?"
+        if kind == "deals":
+            for table in ("deal_contacts", "deal_observers", "deal_tenures"):
+                self._db.execute(f"DELETE FROM {table} WHERE deal_id IN ({stale})", (generation,))
+        if kind == "contacts":
+            self._db.execute(f"DELETE FROM contact_companies WHERE contact_id IN ({stale})", (generation,))
+        singular = {"contacts": "contact", "companies": "company", "leads": "lead"}.get(kind)
+        if singular:
+            self._db.execute(
+                f"DELETE FROM emails WHERE kind = ? AND entity_id IN ({stale})", (singular, generation)
+            )
+        self._db.execute(f"DELETE FROM {kind} WHERE generation < ?", (generation,))
+
+    # ── inside ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _put(self, table: str, rows: Iterable[dict[str, Any]]) -> None:
+        self._db.table(table).upsert_all(rows, pk="id", batch_size=1000)
+
+    def _link(self, table: str, key: str, other: str, links: Mapping[int, tuple[int, ...]]) -> None:
+        """Links in their order: the first is the primary one."""
+        self._replace(
+            table,
+            (key, other, "position"),
+            {number: [(one, place) for place, one in enumerate(linked)] for number, linked in links.items()},
+        )
+
+    def _replace(
+        self, table: str, columns: tuple[str, ...], linked: Mapping[int, Sequence[tuple[Any, ...]]]
+    ) -> None:
+        """Put what hangs on some objects in the place of what hung there; the first column is their id."""
+        connection = self._db.conn
+        connection.executemany(f"DELETE FROM {table} WHERE {columns[0]} = ?", ((n,) for n in linked))
+        connection.executemany(
+            f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({marks(columns)})",
+            ((number, *values) for number, rows in linked.items() for values in rows),
+        )
+
+    def _put_emails(self, kind: str, emails: dict[int, tuple[str, ...]]) -> None:
+        connection = self._db.conn
+        connection.executemany(
+            "DELETE FROM emails WHERE kind = ? AND entity_id = ?", ((kind, number) for number in emails)
+        )
+        connection.executemany(
+            "INSERT OR IGNORE INTO emails (email, kind, entity_id) VALUES (?, ?, ?)",
+            ((email, kind, number) for number, listed in emails.items() for email in listed if email),
+        )

@@ -1,0 +1,153 @@
+"""What the journal knows of threads: ids of letters on record, and hints from letters that answer others.
+
+A hint is learned from few letters only, since an id can be quoted by anyone (imap.md 5): the participants
+rule, which trusts the sender, must have counted the deal among those of his client (for our own letters: of
+the recipients'). Nothing is learned from a stranger's letter, from one of a colleague whom the CRM does not
+know, or from a machine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from imaprouter.address import canonical_id
+from imaprouter.model import Decision, EntityType, Envelope, KnownMessage, Target
+from imaprouter.store.rows import Tables
+
+#: Of a long thread the nearest and the oldest ids are kept: programs cut References in the middle.
+_MOST_ANCESTORS = 50
+#: A shorter local part may be a counter, which two hosts can share.
+_CUT_LOCAL_PART = 16
+_LAST_CHARACTER = "\U0010ffff"
+
+# `message_id <> ''` makes the partial index usable: SQLite cannot conclude it from a bound value.
+#: Journal ids of the messages with this canonical id, or with it as a further one.
+CLAIMED = (
+    "SELECT id FROM messages WHERE message_id = ?1 AND message_id <> ''"
+    " UNION SELECT message_id FROM other_ids WHERE other_id = ?1"
+)
+_TARGETS = "m.target_type, m.target_id, m.person_type, m.person_id"
+_HAS_TARGET = "(m.target_type IS NOT NULL OR m.person_type IS NOT NULL)"
+
+#: Every query of this module, for checking that none of them reads a whole table.
+QUERIES = {
+    "claims": (
+        f"SELECT {_TARGETS} FROM messages m WHERE m.id IN ({CLAIMED}) AND {_HAS_TARGET} ORDER BY m.id DESC"
+    ),
+    "seen": f"{CLAIMED} LIMIT 1",
+    "begun": (
+        "SELECT DISTINCT message_id FROM messages"
+        " WHERE message_id > ?1 AND message_id < ?2 AND message_id <> '' LIMIT 2"
+    ),
+    "answers": (
+        f"SELECT DISTINCT {_TARGETS} FROM weak_ids w JOIN messages m ON m.id = w.message_id"
+        f" WHERE w.ancestor = ?1 AND {_HAS_TARGET}"
+    ),
+    "conversation": (
+        f"SELECT DISTINCT {_TARGETS} FROM messages m"
+        f" WHERE m.conversation = ?1 AND m.conversation <> '' AND {_HAS_TARGET}"
+    ),
+}
+
+
+class Threads(Tables):
+    def known_message(self, message_id: str) -> KnownMessage | None:
+        """What earlier letters say of a canonical Message-ID; a person's choice before our decision.
+
+        Anybody can send a mail with somebody else's Message-ID (imap.md 4): an id under which different
+        mails have different targets proves nothing. An id that a gateway cut behind its '@' is the one id on
+        record that begins so.
+        """
+        rows = self._rows(QUERIES["claims"], (message_id,))
+        if not rows and not self._row(QUERIES["seen"], (message_id,)):
+            message_id = self._whole(message_id)
+            rows = self._rows(QUERIES["claims"], (message_id,)) if message_id else []
+        chosen = [Target(EntityType(row[2]), row[3]) for row in rows if row[2]]
+        if chosen:
+            return KnownMessage(message_id, chosen[0], "person")
+        target = _agreed(rows)
+        return KnownMessage(message_id, target, "decision") if target else None
+
+    def weak_message(self, message_id: str) -> KnownMessage | None:
+        """The deal of all letters that answer this message, which itself is not on record (peers.md F1).
+
+        A person's choice comes before our decisions; where they disagree, nothing is known.
+        """
+        if self._row(QUERIES["seen"], (message_id,)):
+            return None
+        return _hint(message_id, self._rows(QUERIES["answers"], (message_id,)), "weak")
+
+    def known_conversation(self, conversation: str) -> KnownMessage | None:
+        """As `weak_message`, of an Outlook conversation."""
+        return _hint(conversation, self._rows(QUERIES["conversation"], (conversation,)), "conversation")
+
+    def _whole(self, message_id: str) -> str:
+        """The one id on record that this one is the beginning of, '' when there is none, or several."""
+        local, at, _ = message_id.partition("@")
+        if not at or len(local) < _CUT_LOCAL_PART:
+            return ""
+        found = self._rows(QUERIES["begun"], (message_id, message_id + _LAST_CHARACTER))
+        return str(found[0][0]) if len(found) == 1 else ""
+
+    def _learn(self, number: int, envelope: Envelope, *, hints: bool) -> None:
+        """Remember under which ids message `number` is known, and what it hints at for later letters."""
+        own = canonical_id(envelope.message_id)
+        others = dict.fromkeys(canonical_id(written) for written in envelope.other_ids)
+        self._put_ids("other_ids", "other_id", number, [one for one in others if one and one != own])
+        ancestors = _kept(envelope.parents)
+        self._forget_ids(number, ancestors)
+        if hints:
+            unseen = [one for one in ancestors if not self._row(QUERIES["seen"], (one,))]
+            self._put_ids("weak_ids", "ancestor", number, unseen)
+        self._db.execute(
+            "UPDATE messages SET conversation = ? WHERE id = ?",
+            (envelope.conversation if hints else "", number),
+        )
+
+    def _put_ids(self, table: str, column: str, number: int, ids: Iterable[str]) -> None:
+        self._db.conn.executemany(
+            f"INSERT OR IGNORE INTO {table} ({column}, message_id) VALUES (?, ?)",
+            ((one, number) for one in ids),
+        )
+
+    def _forget_ids(self, number: int, ancestors: Iterable[str]) -> None:
+        self._db.conn.executemany(
+            "DELETE FROM weak_ids WHERE ancestor = ? AND message_id = ?",
+            ((one, number) for one in ancestors),
+        )
+
+
+def may_hint(decision: Decision) -> bool:
+    """Whether the sender is the client of the deal, or of the deals between which a person has to choose."""
+    of_client = [found for found in decision.trail if found.rule == "participants"]
+    counted = {number for found in of_client for number in found.candidates}
+    counted |= {
+        found.target.id for found in of_client if found.target and found.target.type is EntityType.DEAL
+    }
+    if decision.review:
+        return bool(counted)
+    target = decision.target
+    return target is not None and target.type is EntityType.DEAL and target.id in counted
+
+
+def _kept(ancestors: tuple[str, ...]) -> tuple[str, ...]:
+    named = tuple(one for one in ancestors if one)
+    if len(named) <= _MOST_ANCESTORS:
+        return named
+    half = _MOST_ANCESTORS // 2
+    return named[:half] + named[-half:]
+
+
+def _hint(name: str, rows: list[Any], source: str) -> KnownMessage | None:
+    by_people = [row for row in rows if row[2]]
+    target = _agreed([(row[2], row[3]) for row in by_people]) if by_people else _agreed(rows)
+    if target is None or target.type is not EntityType.DEAL:
+        return None
+    return KnownMessage(name, target, source)
+
+
+def _agreed(rows: Iterable[Any]) -> Target | None:
+    """The one target that all of these rows begin with."""
+    targets = {Target(EntityType(row[0]), row[1]) for row in rows}
+    return targets.pop() if len(targets) == 1 else None
