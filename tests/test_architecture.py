@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": CORE,
     "store": CORE,
     "mailbox": CORE,
-    "bitrix24": CORE,
+    "bitrix24": CORE | {"log"},
     "arrival": CORE | {"decide", "store"},
     "poller": CORE | {"bitrix24", "store"},
     "refresh": CORE | {"bitrix24", "store"},

@@ -143,8 +143,9 @@ def _explained_text(journal: Journal, message: StoredMessage) -> Iterator[str]:
     result = f", {message.result}" if message.result else ""
     yield f"  state     {message.state}{result}{f' ({message.note})' if message.note else ''}"
     for paired in journal.activities.of_message(message.id):
-        first = ", ".join(map(str, paired.first_bindings or ())) or "not read yet"
-        last = ", ".join(map(str, paired.last_bindings or ())) or "-"
-        yield f"  activity  {paired.activity.id}: was bound to {first}; now {last}"
+        first = ", ".join(map(str, paired.first_bindings or ()))
+        last = ", ".join(map(str, paired.last_bindings or ()))
+        was = f": was bound to {first}" if first else ""
+        yield f"  activity  {paired.activity.id}{was}{f'; then to {last}' if last else ''}"
     for write in journal.traces.writes(message.id):
         yield f"    {write.at.isoformat(timespec='seconds')}  {write.step}: {write.outcome}"
