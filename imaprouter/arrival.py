@@ -97,6 +97,24 @@ def standing(new: NewMessage, *, becomes_activity: bool, ask_portal: bool) -> Ne
     return replace(new, state=State.WAITING, open_questions=False)
 
 
+def defective(
+    watched: WatchedFolder, message: FetchedMessage, envelope: Envelope, arrived: datetime
+) -> NewMessage:
+    """The entry of a letter that we failed to decide: a person does."""
+    reason = "imaprouter failed on this letter; the log says how"
+    finding = Finding("fallback", Verdict.AMBIGUOUS, "defect", reason)
+    return NewMessage(
+        uid=message.uid,
+        direction=watched.direction(envelope),
+        envelope=envelope,
+        decision=Decision(Outcome.LEAVE, "fallback", reason, "defect", (finding,), review=True),
+        internal_date=arrived,
+        size=message.size,
+        seen=message.seen,
+        state=State.REVIEW,
+    )
+
+
 def unreadable(uid: int, now: datetime) -> NewMessage:
     reason = "the server cannot hand over this message; it is asked again at every connection"
     finding = Finding("fallback", Verdict.NO_MATCH, "unreadable", reason)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from imaprouter.address import canonical_id
 from imaprouter.model import (
     DealIndex,
     Decision,
@@ -22,6 +23,7 @@ from imaprouter.model import (
 from imaprouter.policy import RoutingPolicy
 from imaprouter.rules import RULES
 from imaprouter.rules.people import employees
+from imaprouter.rules.thread import is_crm_id
 
 
 def decide(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Decision:
@@ -29,6 +31,9 @@ def decide(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Decision:
     barred = _no_client_letter(letter, index, policy)
     if barred:
         return _concluded(barred, (barred,), Outcome.IGNORE)
+    if letter.outgoing and is_crm_id(canonical_id(letter.envelope.message_id)):
+        chosen = _finding("sent_from_crm", "it was written in the CRM: whoever wrote it chose the deal")
+        return _concluded(chosen, (chosen,), Outcome.LEAVE)
     trail = tuple(RULES[name](letter, index, policy) for name in policy.rules)
     conflict = _conflict(trail, policy)
     if conflict:

@@ -118,6 +118,15 @@ def _groups(
     yield from _connected(candidates, {activity.id: activity for activity in activities})
 
 
+def agrees(message: Waiting, activity: Activity) -> bool:
+    """Whether `activity` fits and everything that only breaks ties is equal, too."""
+    return fits(message, activity) and _agreement(message, activity) == _TIES
+
+
+#: How many fields break ties.
+_TIES = 4
+
+
 def _agreement(message: Waiting, activity: Activity) -> int:
     """How many of the fields that only break ties are equal."""
     envelope = message.envelope
@@ -162,8 +171,24 @@ def _connected(
 
 
 def _pair_group(messages: list[Waiting], activities: list[Activity]) -> list[tuple[int, int]] | None:
-    """Pairs in the order of arrival, or None when it makes a difference which message gets which activity."""
+    """The best pairs first, then in the order of arrival.
+
+    None when it makes a difference which message gets which activity.
+    """
     if len({(message.target, message.review) for message in messages}) > 1:
         return None
     arrived = sorted(messages, key=lambda message: (message.internal_date, message.id))
-    return [(m.id, a.id) for m, a in zip(arrived, activities, strict=False)]
+    ranked = sorted(
+        (
+            (-_agreement(message, activity), place, activity.id, message)
+            for place, message in enumerate(arrived)
+            for activity in activities
+            if fits(message, activity)
+        ),
+        key=lambda rank: rank[:3],
+    )
+    pairs: dict[int, int] = {}
+    for _, _, activity_id, message in ranked:
+        if message.id not in pairs and activity_id not in pairs.values():
+            pairs[message.id] = activity_id
+    return list(pairs.items())

@@ -6,17 +6,19 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from imaprouter.arrival import WatchedFolder
 from imaprouter.binder.correction import Correction
+from imaprouter.binder.orders import Job
 from imaprouter.binder.pairs import Pairs
+from imaprouter.bitrix24.activities import email_activities_starting
 from imaprouter.bitrix24.portal import Portal
-from imaprouter.errors import PortalError
+from imaprouter.errors import PortalError, StoreError
 from imaprouter.log import event
-from imaprouter.lookup import answer_questions
+from imaprouter.lookup import answer_questions, reconsider
 from imaprouter.mailbox import backoff
 from imaprouter.notice import Language
 from imaprouter.policy import BindingPolicy
@@ -28,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 # While no message waits, only activities that came late are looked for (a second copy, a missing one).
 QUIET_POLL = 300.0
+# Messages asked for by their times before they are reported missing.
+EXPIRE_ROUND = 100
 # News of many messages one after the other ask once.
 SHORTEST_PAUSE = 1.0
 
@@ -70,12 +74,12 @@ class BinderLoop:
                     self.round(journal, knowledge)
                     failures = 0
                     pause = self._pause(journal)
-                except PortalError as error:
+                except (PortalError, StoreError) as error:
                     failures += 1
                     pause = backoff(failures, random=random.random)
                     if not self._stop.is_set():
                         event(
-                            logger, logging.ERROR, "portal.failed", error=str(error), again_in=f"{pause:.0f}s"
+                            logger, logging.ERROR, "binder.failed", error=str(error), again_in=f"{pause:.0f}s"
                         )
                 self._wait(pause, hasty=not failures)
 
@@ -93,9 +97,35 @@ class BinderLoop:
         done += answer_questions(self._portal, journal, knowledge, self._watched, now)
         pairs = Pairs(journal, self._mailbox_emails)
         done += pairs.find(now)
-        done += Correction(self._portal, journal, self._policy, language=self._language).attempt(now)
-        pairs.expire(now, self._policy.wait)
+        correction = Correction(
+            self._portal,
+            journal,
+            self._policy,
+            language=self._language,
+            reconsider=lambda jobs: self._reconsider(journal, knowledge, jobs, now),
+        )
+        done += correction.attempt(now)
+        self._expire(journal, pairs, now)
         return done
+
+    def _reconsider(self, journal: Journal, knowledge: Knowledge, jobs: Sequence[Job], now: datetime) -> None:
+        """A bound deal that the index does not know may be younger than the last refresh, and right."""
+        strange = {
+            job.message.id: unknown
+            for job in jobs
+            if (unknown := [b.entity_id for b in job.bound if b.is_deal and not knowledge.deal(b.entity_id)])
+        }
+        if strange:
+            reconsider(self._portal, journal, knowledge, self._watched, strange, now)
+
+    def _expire(self, journal: Journal, pairs: Pairs, now: datetime) -> None:
+        """Before a message is reported missing, the portal is asked for exactly its activity."""
+        moments = pairs.expiring(now, self._policy.wait, EXPIRE_ROUND)
+        if moments:
+            with journal.transaction():
+                journal.activities.add(email_activities_starting(self._portal, moments), now)
+            pairs.find(now)
+        pairs.expire(now, self._policy.wait, EXPIRE_ROUND)
 
     def _pause(self, journal: Journal) -> float:
         """Seconds until there is something to do."""

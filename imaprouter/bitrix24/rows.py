@@ -139,7 +139,8 @@ def activity(row: Row) -> Activity:
     meta = mapping(settings.get("EMAIL_META"))
     return Activity(
         id=integer(row.get("ID")),
-        mailbox_email=normalise(text(meta.get("__email"))),
+        # The login, where the mailbox has no address for a name (mail-internals 3.4).
+        mailbox_email=normalise(text(meta.get("__email"))) or text(meta.get("__email")).strip().lower(),
         direction=Direction.OUTGOING if integer(row.get("DIRECTION")) == 2 else Direction.INCOMING,
         subject=text(row.get("SUBJECT")),
         start_time=moment(row.get("START_TIME")),

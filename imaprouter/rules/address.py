@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from imaprouter.address import split_tag
+from imaprouter.address import portal_id, split_tag
 from imaprouter.model import DealIndex, Finding, Letter, Question, Verdict, deal, sorted_ids
 from imaprouter.policy import AddressPolicy, RoutingPolicy
 from imaprouter.rules.people import Relation, relation
@@ -72,5 +72,7 @@ def _tagged_deals(letter: Letter, policy: AddressPolicy) -> dict[int, str]:
         base, tag = split_tag(email)
         hit = re.fullmatch(policy.plus_tag, tag) if tag else None
         if hit and (not letter.own_addresses or base in letter.own_addresses):
-            found.setdefault(int(hit.group("deal")), email)
+            number = portal_id(hit.group("deal"))
+            if number:
+                found.setdefault(number, email)
     return found

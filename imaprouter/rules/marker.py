@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from imaprouter.address import portal_id
 from imaprouter.model import Deal, DealIndex, Finding, Letter, Question, Verdict, deal, sorted_ids
 from imaprouter.policy import RoutingPolicy
 from imaprouter.rules.people import Relation, relation
@@ -74,7 +75,7 @@ def marker(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
 def _numbers(subject: str, patterns: tuple[str, ...]) -> tuple[int, ...]:
     """Deal numbers in the order in which the subject names them."""
     hits = [
-        (hit.start(), int(hit.group("deal")))
+        (hit.start(), portal_id(hit.group("deal")))
         for pattern in map(_compiled, patterns)
         for hit in pattern.finditer(subject)
         if hit.group("deal")

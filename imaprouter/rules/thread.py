@@ -19,6 +19,11 @@ _SOURCES = {
 }
 
 
+def is_crm_id(message_id: str) -> bool:
+    """Whether a canonical Message-ID has the form of the CRM's own; proves nothing about who wrote it."""
+    return _CRM_ID.match(message_id) is not None
+
+
 def thread(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
     """Match the deal (or lead) of the nearest ancestor that is known.
 
