@@ -1,4 +1,4 @@
-"""A table of the simulated database: rows by id, quick to walk in the order of their ids. Pure."""
+"""Tables of the simulated database: rows by id, quick to walk by ids; the index of addresses. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import UserDict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from imaprouter.sandbox.fields import MULTIFIELDS
 from imaprouter.sandbox.filters import Condition
 
 Row = dict[str, Any]
@@ -58,3 +59,28 @@ class Table(UserDict[int, Row]):
         if chosen is not None:
             return (self.data[number] for number in sorted(chosen) if number in self.data)
         return (self.data[self._ids[place]] for place in range(first, end))
+
+
+class Duplicates:
+    """Which objects have an EMAIL or a PHONE, by lower(trim(value)) (mail-internals 8)."""
+
+    def __init__(self) -> None:
+        self._ids: dict[tuple[int, str, str], set[int]] = {}
+
+    def add(self, type_id: int, row: Row) -> None:
+        for key in _keys(type_id, row):
+            self._ids.setdefault(key, set()).add(row["ID"])
+
+    def remove(self, type_id: int, row: Row) -> None:
+        for key in _keys(type_id, row):
+            self._ids[key].discard(row["ID"])
+
+    def find(self, type_id: int, kind: str, value: str) -> list[int]:
+        """Ids in ascending order."""
+        return sorted(self._ids.get((type_id, kind, value.strip().lower()), ()))
+
+
+def _keys(type_id: int, row: Row) -> Iterator[tuple[int, str, str]]:
+    for kind in MULTIFIELDS:
+        for each in row.get(kind) or []:
+            yield type_id, kind, str(each["VALUE"]).strip().lower()
