@@ -55,7 +55,7 @@ def subject_key(subject: str) -> str:
 def fits(message: Waiting, activity: Activity) -> bool:
     """Whether `activity` can be the one that Bitrix24 made of `message`."""
     envelope = message.envelope
-    if activity.direction is not message.direction:
+    if activity.direction is not _expected_direction(message, activity):
         return False
     if activity.mailbox_email and activity.mailbox_email not in message.mailbox_emails:
         return False
@@ -85,6 +85,14 @@ def pair(messages: Sequence[Waiting], activities: Sequence[Activity]) -> Pairing
         else:
             pairs.extend(found)
     return Pairing(tuple(sorted(pairs)), tuple(sorted(ambiguous)))
+
+
+def _expected_direction(message: Waiting, activity: Activity) -> Direction:
+    """Outgoing is what the mailbox's own address wrote: our aliases are strangers to the portal (1.3)."""
+    if "@" not in activity.mailbox_email:
+        return message.direction
+    wrote = any(address.email == activity.mailbox_email for address in message.envelope.writers)
+    return Direction.OUTGOING if wrote else Direction.INCOMING
 
 
 def _same_start(message: Waiting, activity: Activity) -> bool:

@@ -155,8 +155,10 @@ class Correction:
     def _course(self, job: Job) -> Course:
         attempted = self._journal.traces.has_writes(job.id)
         owner = job.paired.activity.owner
-        if not attempted and owner and owner not in job.bound:
-            # Somebody moved it between the poll that showed it and now.
+        other_deals = any(binding.is_deal for binding in job.bound)
+        if not attempted and owner and owner.is_deal and owner not in job.bound and other_deals:
+            # Somebody moved it between the poll that showed it and now. Without another deal the owner may
+            # only be hidden from our webhook (rest.md 2.7).
             return Course.PERSON
         return plan.course(job.target, job.first, job.bound, job.paired.unwanted_leads, attempted=attempted)
 
@@ -188,10 +190,20 @@ class Correction:
             if not jobs:
                 break
             failures = self._send_steps(jobs, stamp=number == 0)
-            jobs = self._read(jobs, now)
+            jobs = self._without_touched(self._read(jobs, now), now)
             right += [job for job in jobs if not job.steps]
             jobs = [job for job in jobs if job.steps and not self._is_refused(job, failures, now)]
         return right
+
+    def _without_touched(self, jobs: Sequence[Job], now: datetime) -> list[Job]:
+        """Between our read and our write a person may have acted: then the rest of the plan is void."""
+        ours = []
+        for job in jobs:
+            if plan.touched_by_others(job.target, job.first, job.bound, job.paired.unwanted_leads):
+                self._settle_person(job, now)
+            else:
+                ours.append(job)
+        return ours
 
     def _send_steps(self, jobs: Sequence[Job], *, stamp: bool) -> dict[int, PortalError]:
         """Send each job's next portion; returns the error of each activity whose step failed."""

@@ -105,8 +105,7 @@ class BinderLoop:
             reconsider=lambda jobs: self._reconsider(journal, knowledge, jobs, now),
         )
         done += correction.attempt(now)
-        self._expire(journal, pairs, now)
-        return done
+        return done + self._expire(journal, pairs, now)
 
     def _reconsider(self, journal: Journal, knowledge: Knowledge, jobs: Sequence[Job], now: datetime) -> None:
         """A bound deal that the index does not know may be younger than the last refresh, and right."""
@@ -118,14 +117,16 @@ class BinderLoop:
         if strange:
             reconsider(self._portal, journal, knowledge, self._watched, strange, now)
 
-    def _expire(self, journal: Journal, pairs: Pairs, now: datetime) -> None:
-        """Before a message is reported missing, the portal is asked for exactly its activity."""
+    def _expire(self, journal: Journal, pairs: Pairs, now: datetime) -> int:
+        """Before a message is reported missing, the portal is asked for exactly its activity; new pairs."""
+        found = 0
         moments = pairs.expiring(now, self._policy.wait, EXPIRE_ROUND)
         if moments:
             with journal.transaction():
                 journal.activities.add(email_activities_starting(self._portal, moments), now)
-            pairs.find(now)
+            found = pairs.find(now)
         pairs.expire(now, self._policy.wait, EXPIRE_ROUND)
+        return found
 
     def _pause(self, journal: Journal) -> float:
         """Seconds until there is something to do."""

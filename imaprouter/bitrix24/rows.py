@@ -48,7 +48,7 @@ LEAD_FIELDS = (
     "DATE_MODIFY",
     "EMAIL",
 )
-USER_FIELDS = ("ID", "NAME", "LAST_NAME", "EMAIL", "ACTIVE")
+USER_FIELDS = ("ID", "NAME", "LAST_NAME", "EMAIL", "ACTIVE", "USER_TYPE", "UF_DEPARTMENT")
 #: No DESCRIPTION, which may make the portal read the mail again (rest.md 2.3).
 ACTIVITY_FIELDS = (
     "ID",
@@ -124,8 +124,17 @@ def user(row: Row) -> User:
         id=integer(row.get("ID")),
         name=full_name(row.get("NAME"), row.get("LAST_NAME")),
         email=normalise(text(row.get("EMAIL"))),
-        active=flag(row.get("ACTIVE", True)),
+        active=flag(row.get("ACTIVE", True)) and _is_employee(row),
     )
+
+
+def _is_employee(row: Row) -> bool:
+    """Extranet users are often clients; only who has a department is an employee (mail-internals 1.8).
+
+    A webhook of scope user_brief is not told: then everybody is.
+    """
+    kind = text(row.get("USER_TYPE"))
+    return kind in ("", "employee") and ("UF_DEPARTMENT" not in row or bool(ids(row["UF_DEPARTMENT"])))
 
 
 def is_email(row: Row) -> bool:
