@@ -129,6 +129,7 @@ def test_a_reply_inherits_the_deal_of_its_thread(office: Office) -> None:
 def test_outgoing_mail_is_corrected_too(office: Office) -> None:
     """A letter in Sent that answers the client's letter belongs to its deal, wherever Bitrix24 put it."""
     office.deliver(letter(to="masha@company.ru", cc="sales@company.ru", message_id="asked@horns.ru"))
+    office.sync.sync_once()
     office.run_once()
     answer = letter("sales@company.ru", "sergey@horns.ru", in_reply_to="asked@horns.ru")
     office.deliver(answer, folder="Sent")
