@@ -127,11 +127,16 @@ def test_a_reply_inherits_the_deal_of_its_thread(office: Office) -> None:
 
 
 def test_outgoing_mail_is_corrected_too(office: Office) -> None:
-    """A letter in Sent that answers the client's letter belongs to its deal, wherever Bitrix24 put it."""
+    """A letter in Sent whose References name the client's letter; Bitrix24 reads In-Reply-To alone."""
     office.deliver(letter(to="masha@company.ru", cc="sales@company.ru", message_id="asked@horns.ru"))
     office.sync.sync_once()
     office.run_once()
-    answer = letter("sales@company.ru", "sergey@horns.ru", in_reply_to="asked@horns.ru")
+    answer = letter(
+        "sales@company.ru",
+        "sergey@horns.ru",
+        in_reply_to="unrelated@x",
+        headers="References: <asked@horns.ru> <unrelated@x>",
+    )
     office.deliver(answer, folder="Sent")
     (number,) = office.sync.sync_once()
     before = office.deals(number)
