@@ -1,4 +1,4 @@
-"""E-mail addresses and Message-IDs in the one form in which they are compared. Pure."""
+"""E-mail addresses, Message-IDs and ids of the portal in the one form in which they are compared. Pure."""
 
 from __future__ import annotations
 
@@ -45,6 +45,11 @@ def split_tag(address: str) -> tuple[str, str]:
     local, _, domain = address.rpartition("@")
     base, plus, tag = local.partition("+")
     return (f"{base}@{domain}", tag) if plus and base else (address, "")
+
+
+def portal_id(digits: str) -> int:
+    """An id of the portal out of strangers' text; 0 for what is none, or is longer than any id."""
+    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) <= 18 else 0
 
 
 def canonical_id(message_id: str) -> str:

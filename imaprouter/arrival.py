@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Literal
 
+from imaprouter.copies import together
 from imaprouter.decide import decide
 from imaprouter.model import (
     DealIndex,
@@ -79,9 +81,14 @@ def decided(
     arrived: datetime,
     *,
     recent: int = 0,
+    copies: Iterable[Envelope] = (),
 ) -> NewMessage:
-    """Decide, and say where the message stands after that; `recent` as in `Letter`."""
-    decision = decide(watched.letter(envelope, arrived, recent=recent), index, watched.policy)
+    """Decide, and say where the message stands after that.
+
+    `recent` as in `Letter`; `copies` are the same mail in other mailboxes.
+    """
+    letter = together(watched.letter(envelope, arrived, recent=recent), copies)
+    decision = decide(letter, index, watched.policy)
     direction = watched.direction(envelope)
     return standing(
         NewMessage(
@@ -116,6 +123,23 @@ def standing(new: NewMessage, *, becomes_activity: bool, ask_portal: bool) -> Ne
         note = "Bitrix24 makes no activity of it: From is not the mailbox's address"
         return replace(new, state=State.SETTLED, result=Result.LEFT, note=note, open_questions=False)
     return replace(new, state=State.WAITING, open_questions=False)
+
+
+def defective(
+    watched: WatchedFolder, message: FetchedMessage, envelope: Envelope, arrived: datetime
+) -> NewMessage:
+    """The entry of a letter that we failed to decide: a person does."""
+    finding = Finding("fallback", Verdict.AMBIGUOUS, (why("defect"),))
+    return NewMessage(
+        uid=message.uid,
+        direction=watched.direction(envelope),
+        envelope=envelope,
+        decision=Decision(Outcome.LEAVE, "fallback", finding.reasons, (finding,), review=True),
+        internal_date=arrived,
+        size=message.size,
+        seen=message.seen,
+        state=State.REVIEW,
+    )
 
 
 def unreadable(uid: int, now: datetime) -> NewMessage:

@@ -1,7 +1,7 @@
 """One mail in several mailboxes: which messages are copies of each other, and what they say together. Pure.
 
-Each copy gets an activity of its own from Bitrix24 and is corrected by itself; the decision is one, made by the
-recipients of all copies: who was addressed does not depend on which mailbox one looks into.
+Each copy gets an activity of its own from Bitrix24 and is corrected by itself; the decision is one, made by
+the recipients of all copies: who was addressed does not depend on which mailbox one looks into.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from imaprouter.address import canonical_id
 from imaprouter.model import (
     DealIndex,
     Decision,
@@ -23,6 +24,7 @@ from imaprouter.policy import RoutingPolicy
 from imaprouter.reasons import IMPLIED, Reason, why
 from imaprouter.rules import RULES
 from imaprouter.rules.people import employees
+from imaprouter.rules.thread import is_crm_id
 from imaprouter.rules.trust import doubt, refutation
 
 
@@ -31,6 +33,9 @@ def decide(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Decision:
     barred = _no_client_letter(letter, index, policy) or _loop(letter, policy)
     if barred:
         return _concluded(barred, (barred,), Outcome.IGNORE)
+    if letter.outgoing and is_crm_id(canonical_id(letter.envelope.message_id)):
+        chosen = _finding(why("sent_from_crm"))
+        return _concluded(chosen, (chosen,), Outcome.LEAVE)
     trail = tuple(RULES[name](letter, index, policy) for name in policy.rules)
     doubted = _refuted(letter, trail, policy)
     if doubted:

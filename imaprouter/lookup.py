@@ -6,7 +6,7 @@ Only the binder's thread does this: reading mail never waits for the portal.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from imaprouter.arrival import WatchedFolder, standing
@@ -19,7 +19,9 @@ from imaprouter.bitrix24.clients import (
     find_by_email,
 )
 from imaprouter.bitrix24.portal import Portal
+from imaprouter.copies import together
 from imaprouter.decide import decide
+from imaprouter.errors import PortalError
 from imaprouter.log import event
 from imaprouter.model import Company, Contact, Deal, Direction, Question
 from imaprouter.store.index import Index
@@ -48,24 +50,65 @@ def answer_questions(
     if not messages:
         return 0
     questions = {question for message in messages for question in message.decision.unknown}
-    fetch_answers(portal, knowledge, questions)
+    _fetch_what_may_be_read(portal, knowledge, questions)
     with journal.transaction():
         for message in messages:
             folder = watched(message.mailbox, message.folder)
-            new = _again(message, folder, knowledge)
+            new = _again(message, folder, journal, knowledge)
             journal.messages.redecide(message.id, new, now)
-            event(
-                logger,
-                logging.INFO,
-                "message.decided_again",
-                id=message.id,
-                outcome=new.decision.outcome.value,
-                target=str(new.decision.target or "-"),
-                rule=new.decision.rule,
-                review=new.decision.review,
-                state=new.state.value,
-            )
+            _tell(message.id, new)
     return len(messages)
+
+
+def reconsider(
+    portal: Portal,
+    journal: Journal,
+    knowledge: Knowledge,
+    watched: Callable[[str, str], WatchedFolder | None],
+    strange: Mapping[int, Sequence[int]],
+    now: datetime,
+) -> None:
+    """Decide messages again whose activities are bound to deals that the index does not know.
+
+    `strange`: message id to such deals. One that is younger than the last refresh may be the right one.
+    """
+    questions = {Question("deal", str(deal)) for deals in strange.values() for deal in deals}
+    _fetch_what_may_be_read(portal, knowledge, questions)
+    messages = list(filter(None, map(journal.messages.get, strange)))
+    questions = {
+        Question("client", email)
+        for message in messages
+        for email in (address.email for address in message.envelope.writers)
+    }
+    _fetch_what_may_be_read(portal, knowledge, questions)
+    with journal.transaction():
+        for message in messages:
+            new = _again(message, watched(message.mailbox, message.folder), journal, knowledge)
+            journal.messages.redecide(message.id, new, now)
+            _tell(message.id, new)
+
+
+def _fetch_what_may_be_read(portal: Portal, index: Index, questions: set[Question]) -> None:
+    """All answers at once; where the portal refuses one for good, one by one, so that it bars no other."""
+    try:
+        fetch_answers(portal, index, questions)
+    except PortalError as error:
+        if error.temporary:
+            raise
+        for question in sorted(questions, key=lambda each: (each.about, each.key)):
+            try:
+                fetch_answers(portal, index, [question])
+            except PortalError as refusal:
+                if refusal.temporary:
+                    raise
+                event(
+                    logger,
+                    logging.WARNING,
+                    "question.refused",
+                    about=question.about,
+                    key=question.key,
+                    error=str(refusal),
+                )
 
 
 def fetch_answers(portal: Portal, index: Index, questions: Iterable[Question]) -> None:
@@ -101,11 +144,30 @@ def _add_clients_of(
     companies.update(companies_by_id(portal, sorted(wanted - companies.keys())))
 
 
-def _again(message: StoredMessage, folder: WatchedFolder | None, knowledge: Knowledge) -> NewMessage:
+def _tell(number: int, new: NewMessage) -> None:
+    event(
+        logger,
+        logging.INFO,
+        "message.decided_again",
+        id=number,
+        outcome=new.decision.outcome.value,
+        target=str(new.decision.target or "-"),
+        rule=new.decision.rule,
+        review=new.decision.review,
+        state=new.state.value,
+    )
+
+
+def _again(
+    message: StoredMessage, folder: WatchedFolder | None, journal: Journal, knowledge: Knowledge
+) -> NewMessage:
     """The message with a second decision; without its folder's configuration the first one stands."""
     decision = message.decision
     if folder:
-        decision = decide(folder.letter(message.envelope, message.internal_date), knowledge, folder.policy)
+        copies = journal.messages.copies(message.mailbox, message.envelope, message.internal_date)
+        letter = folder.letter(message.envelope, message.internal_date)
+        letter = together(letter, [copy.envelope for copy in copies])
+        decision = decide(letter, knowledge, folder.policy)
     new = NewMessage(
         uid=message.uid,
         direction=message.direction,

@@ -406,7 +406,7 @@ class Activity:
     """An e-mail activity as crm.activity.list shows it (mail-internals 3)."""
 
     id: int
-    #: SETTINGS.EMAIL_META.__email, normalised: the connected mailbox.
+    #: SETTINGS.EMAIL_META.__email, normalised: the connected mailbox's address, or its bare login.
     mailbox_email: str
     direction: Direction
     subject: str

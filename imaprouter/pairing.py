@@ -55,7 +55,7 @@ def subject_key(subject: str) -> str:
 def fits(message: Waiting, activity: Activity) -> bool:
     """Whether `activity` can be the one that Bitrix24 made of `message`."""
     envelope = message.envelope
-    if activity.direction is not message.direction:
+    if activity.direction is not _expected_direction(message, activity):
         return False
     if activity.mailbox_email and activity.mailbox_email not in message.mailbox_emails:
         return False
@@ -87,6 +87,14 @@ def pair(messages: Sequence[Waiting], activities: Sequence[Activity]) -> Pairing
     return Pairing(tuple(sorted(pairs)), tuple(sorted(ambiguous)))
 
 
+def _expected_direction(message: Waiting, activity: Activity) -> Direction:
+    """Outgoing is what the mailbox's own address wrote: our aliases are strangers to the portal (1.3)."""
+    if "@" not in activity.mailbox_email:
+        return message.direction
+    wrote = any(address.email == activity.mailbox_email for address in message.envelope.writers)
+    return Direction.OUTGOING if wrote else Direction.INCOMING
+
+
 def _same_start(message: Waiting, activity: Activity) -> bool:
     """START_TIME is the Date header, or INTERNALDATE when the portal could not read the Date."""
     if activity.start_time is None:
@@ -116,6 +124,15 @@ def _groups(
             best = max(_agreement(message, activity) for message in fitting)
             candidates[activity.id] = [m for m in fitting if _agreement(m, activity) == best]
     yield from _connected(candidates, {activity.id: activity for activity in activities})
+
+
+def agrees(message: Waiting, activity: Activity) -> bool:
+    """Whether `activity` fits and everything that only breaks ties is equal, too."""
+    return fits(message, activity) and _agreement(message, activity) == _TIES
+
+
+#: How many fields break ties.
+_TIES = 4
 
 
 def _agreement(message: Waiting, activity: Activity) -> int:
@@ -162,8 +179,24 @@ def _connected(
 
 
 def _pair_group(messages: list[Waiting], activities: list[Activity]) -> list[tuple[int, int]] | None:
-    """Pairs in the order of arrival, or None when it makes a difference which message gets which activity."""
+    """The best pairs first, then in the order of arrival.
+
+    None when it makes a difference which message gets which activity.
+    """
     if len({(message.target, message.review) for message in messages}) > 1:
         return None
     arrived = sorted(messages, key=lambda message: (message.internal_date, message.id))
-    return [(m.id, a.id) for m, a in zip(arrived, activities, strict=False)]
+    ranked = sorted(
+        (
+            (-_agreement(message, activity), place, activity.id, message)
+            for place, message in enumerate(arrived)
+            for activity in activities
+            if fits(message, activity)
+        ),
+        key=lambda rank: rank[:3],
+    )
+    pairs: dict[int, int] = {}
+    for _, _, activity_id, message in ranked:
+        if message.id not in pairs and activity_id not in pairs.values():
+            pairs[message.id] = activity_id
+    return list(pairs.items())

@@ -66,9 +66,7 @@ SENTENCES: Mapping[str, Sentence] = {
         N_("an earlier letter of the thread belongs to {target}, which names no deal")
     ),
     "thread_weak": Sentence(N_("other letters that answer the same unseen message belong to {target}")),
-    "thread_conversation": Sentence(
-        N_("other letters of the same Outlook conversation belong to {target}")
-    ),
+    "thread_conversation": Sentence(N_("other letters of the same Outlook conversation belong to {target}")),
     "thread_contradicts": Sentence(
         N_("another letter of the thread belongs to {targets}: the nearest counts"),
         N_("other letters of the thread belong to {targets}: the nearest counts"),
@@ -180,6 +178,8 @@ SENTENCES: Mapping[str, Sentence] = {
     "system_names_nothing": Sentence(N_("a notification of Bitrix24 that concerns no known client")),
     "loop": Sentence(N_("a loop: more than {limit} letters between the same two addresses within an hour")),
     "nothing_known": Sentence(N_("no rule knows a client or a deal: left as Bitrix24 made it")),
+    "sent_from_crm": Sentence(N_("it was written in the CRM: whoever wrote it chose the deal")),
+    "defect": Sentence(N_("imaprouter failed on this letter; the log says how")),
     "unreadable": Sentence(
         N_("the server cannot hand over this message; it is asked again at every connection")
     ),

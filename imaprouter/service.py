@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 # A stop is obeyed within two seconds: half of that for what is under way, then requests are broken off.
 GRACE = 1.0
+# After a full refresh that would shrink the index absurdly.
+FULL_AGAIN = timedelta(hours=1)
 
 
 class Service:
@@ -50,6 +52,7 @@ class Service:
         self._stop = threading.Event()
         self._index_ready = threading.Event()
         self._failure: BaseException | None = None
+        self._full_refused_at: datetime | None = None
         self._portal = Portal(
             portal.webhook_url,
             requests_per_second=portal.requests_per_second,
@@ -92,10 +95,9 @@ class Service:
 
         Raises the first ImaprouterError; a mailbox that fails does not keep the others from being read.
         """
-        first_error: ImaprouterError | None = None
         recorded = 0
         with exclusive(self._journal_path), _signals(self.stop), contextlib.closing(self._portal):
-            self._refresh_if_due()
+            first_error = self._refresh_before_reading()
             for watcher in self._watchers:
                 try:
                     recorded += watcher.run_once()
@@ -109,6 +111,11 @@ class Service:
             raise first_error
         return recorded
 
+    def bind_once(self) -> None:
+        """Carry out what waits, without reading mail. Raises StoreBusy while a service runs, PortalError."""
+        with exclusive(self._journal_path), _signals(self.stop), contextlib.closing(self._portal):
+            self._binder.run_until_quiet()
+
     def stop(self) -> None:
         """End `run`; may be called from any thread."""
         self._stop.set()
@@ -116,7 +123,10 @@ class Service:
     # ── threads ───────────────────────────────────────────────────────────────────────────────────────
 
     def _start(self) -> list[threading.Thread]:
-        parts: dict[str, Callable[[], None]] = {"refresher": self._refresh_loop, "binder": self._binder.run}
+        parts: dict[str, Callable[[], None]] = {
+            "refresher": self._refresh_loop,
+            "binder": self._after_first_refresh(self._binder.run),
+        }
         for watcher in self._watchers:
             parts[f"watcher {watcher.watched}"] = self._after_first_refresh(watcher.run)
         threads = [
@@ -159,6 +169,17 @@ class Service:
 
     # ── index ─────────────────────────────────────────────────────────────────────────────────────────
 
+    def _refresh_before_reading(self) -> ImaprouterError | None:
+        """Refresh; with an index from before, a refresh that fails is no reason not to read."""
+        try:
+            self._refresh_if_due()
+        except (PortalError, StoreError) as error:
+            if not self._index_ready.is_set():
+                raise
+            event(logger, logging.ERROR, "index.refresh_failed", error=str(error))
+            return error
+        return None
+
     def _refresh_loop(self) -> None:
         failures = 0
         while not self._stop.is_set():
@@ -183,13 +204,22 @@ class Service:
             cache = self._settings.cache
             if index.moment(LAST):
                 self._index_ready.set()
-            if _is_older(index.moment(LAST_FULL), now - cache.full_every):
-                self._tell(refresh(self._portal, index, full=True))
+            wants_full = _is_older(index.moment(LAST_FULL), now - cache.full_every)
+            if wants_full and _is_older(self._full_refused_at, now - FULL_AGAIN):
+                self._refresh_fully(index, now)
             elif _is_older(index.moment(LAST), now - cache.refresh_every + timedelta(seconds=1)):
                 self._tell(refresh(self._portal, index))
             self._index_ready.set()
         finally:
             index.close()
+
+    def _refresh_fully(self, index: Index, now: datetime) -> None:
+        try:
+            self._tell(refresh(self._portal, index, full=True))
+        except StoreError:
+            # It is hard to believe, and will be in five minutes: read changes only, for a while.
+            self._full_refused_at = now
+            raise
 
     def _tell(self, report: Report) -> None:
         event(
@@ -241,7 +271,9 @@ def _watched_folders(
 
 def _portal_names(mailbox: MailboxSettings) -> frozenset[str]:
     """The portal calls a mailbox by its e-mail address, or by its login (mail-internals 3.4)."""
-    return frozenset({*mailbox.addresses, normalise(mailbox.username)}) - {""}
+    return frozenset({*mailbox.addresses, normalise(mailbox.username), mailbox.username.strip().lower()}) - {
+        ""
+    }
 
 
 @contextlib.contextmanager

@@ -96,7 +96,8 @@ class Office:
             "routing.address.category": "{ 'support@company.ru' = 3 }",
             "routing.participants.user_aliases": "{ 'masha@company.ru' = ['m.petrova@company.ru'] }",
         }
-        self.mailbox_options: dict[str, str] = {}
+        self.mailbox_options = {"addresses": "['sales@company.ru']"}
+        self.start = "all"
         self.output = folder / "service.log"
         for name in ("INBOX", "Sent"):
             dovecot.maildir(user, name)
@@ -137,8 +138,7 @@ class Office:
                     "tls = 'none'",
                     f"username = '{self.user}'",
                     f"password = '{self.dovecot.password}'",
-                    "addresses = ['sales@company.ru']",
-                    "start = 'all'",
+                    f"start = '{self.start}'",
                     *(f"{key} = {value}" for key, value in self.mailbox_options.items()),
                     "",
                 ]

@@ -30,12 +30,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": CORE,
     "store": CORE,
     "mailbox": CORE,
-    "bitrix24": CORE,
+    "bitrix24": CORE | {"log"},
     "arrival": CORE | {"decide", "store"},
     "poller": CORE | {"bitrix24", "store"},
     "refresh": CORE | {"bitrix24", "store"},
     "lookup": CORE | {"bitrix24", "store", "arrival", "decide", "log"},
-    "watcher": CORE | {"mail", "mailbox", "store", "arrival", "ledger", "log"},
+    "recorder": CORE | {"mail", "mailbox", "store", "arrival", "ledger", "log"},
+    "watcher": CORE | {"mail", "mailbox", "store", "arrival", "recorder", "ledger", "log"},
     "binder": CORE
     | {"arrival", "bitrix24", "store", "pairing", "plan", "poller", "lookup", "notice", "log", "mailbox"},
     "service": CORE

@@ -203,10 +203,8 @@ def test_refusals_of_binding_commands(both: tuple[Sandbox, Portal]) -> None:
         answer = portal.batch([command])[0]
         assert isinstance(answer, PortalRefused)
         assert writes.already_so(command, answer), command
-        assert not writes.types_differ(answer)
     answer = portal.batch([across])[0]
     assert isinstance(answer, PortalRefused)
-    assert writes.types_differ(answer)
     assert not writes.already_so(across, answer)
 
 

@@ -246,6 +246,34 @@ def test_a_letter_sent_from_the_crm(portal: Caller) -> None:
     assert portal.portal.crm.bindings(number) == [(DEAL, 1), (CONTACT, 20)]
 
 
+def test_ids_are_never_given_twice(portal: Caller) -> None:
+    """A cursor on ids would pass over the second one."""
+    crm = portal.portal.crm
+    first = _letter(portal)
+    crm.delete_activity(first)
+    assert _letter(portal) == first + 1
+    crm.delete(DEAL, 4)
+    assert crm.add(DEAL, {"TITLE": "new"}) == 5
+
+
+def test_a_deleted_lead_takes_only_its_own_letters_with_it(portal: Caller) -> None:
+    """rest.md 2.7."""
+    crm = portal.portal.crm
+    alone, shared = _letter(portal, (LEAD, 9)), _letter(portal, (LEAD, 9), (CONTACT, 20))
+    crm.delete(LEAD, 9)
+    assert alone not in crm.activities
+    assert (crm.bindings(shared), crm.owner(shared)) == ([(CONTACT, 20)], (CONTACT, 20))
+
+
+def test_a_snapshots_owner_need_not_be_its_first_binding() -> None:
+    """After a move the owner is the last binding (rest.md 2.7)."""
+    bindings = [{"OWNER_TYPE_ID": "3", "OWNER_ID": "20"}, {"OWNER_TYPE_ID": "2", "OWNER_ID": "1"}]
+    activity = {"ID": "700", "OWNER_ID": "1", "OWNER_TYPE_ID": "2", "BINDINGS": bindings}
+    with running(snapshot={"activities": [activity]}) as caller:
+        assert caller.portal.crm.owner(700) == (DEAL, 1)
+        assert caller.portal.crm.bindings(700) == [(CONTACT, 20), (DEAL, 1)]
+
+
 def test_snapshot_activities_keep_their_bindings() -> None:
     bindings = [{"OWNER_TYPE_ID": "2", "OWNER_ID": "1"}, {"OWNER_TYPE_ID": "4", "OWNER_ID": "10"}]
     activities = [

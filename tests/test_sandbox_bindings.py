@@ -180,6 +180,16 @@ def test_move_errors_of_older_builds(build: Any, equal: Any, types: Any) -> None
         assert caller.refused(MOVE, activityId=number, **_move((DEAL, 1), (LEAD, 9))) == (400, types)
 
 
+def test_the_texts_of_these_two_errors_are_english_everywhere() -> None:
+    """mail-internals 5.1: all others are localised."""
+    with running(quirks=Quirks(old_move_errors="no_code", localised_texts=True)) as caller:
+        number = _letter(caller, (DEAL, 1))
+        body = caller.body(MOVE, activityId=number, **_move((DEAL, 1), (LEAD, 1)))
+        assert body == {"error": 0, "error_description": "Source and target entity ID cannot be equal"}
+        other = caller.body(MOVE, activityId=number, **_move((DEAL, 2), (DEAL, 3)))
+        assert not other["error_description"].isascii()
+
+
 def test_an_administrator_can_bind_to_what_does_not_exist(portal: Caller) -> None:
     """rest.md 8 trap 3."""
     assert portal.ok(ADD, activityId=_letter(portal), **_target((DEAL, 404))) is True

@@ -93,6 +93,14 @@ def test_letters_of_employees_never_become_activities() -> None:
     assert office.receive("gone@company.ru").activity_id is not None
 
 
+def test_extranet_users_are_no_employees() -> None:
+    """An employee has a department (mail-internals 1.8 point 11); a client may be an extranet user."""
+    office = Office()
+    office.crm.users[6] |= {"USER_TYPE": "extranet", "UF_DEPARTMENT": []}
+    assert office.receive("ilya@company.ru").activity_id is not None
+    assert office.receive("masha@company.ru").reason == "written by an employee"
+
+
 def test_age_folder_system_mail_and_exclusions() -> None:
     office = Office(
         sync_from=ARRIVED - timedelta(days=9),

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sandbox_company import COMPANY, CONTACT, DEAL, LEAD
-from sandbox_office import Office
+from sandbox_company import COMPANY, CONTACT, DEAL, LEAD, Clock
+from sandbox_office import ARRIVED, Office
 
+from imaprouter.sandbox.crm import SERVER_ZONE, Crm
+from imaprouter.sandbox.mail_import import Importer, MailboxConnection
+from imaprouter.sandbox.mail_letter import read_letter
 from imaprouter.sandbox.quirks import Quirks
+
+FIXTURES = Path(__file__).parent.parent / "fixtures"
 
 # Where it lands, mail-internals 2.4
 
@@ -71,6 +78,19 @@ def test_a_repeat_lead_where_the_portal_makes_them() -> None:
     assert office.landed(subject="3") == [(LEAD, 10), (CONTACT, 20)]
 
 
+def test_without_deals_the_client_with_a_repeat_lead_counts() -> None:
+    """mail-internals 2.4: deals, then repeat leads in progress, then the first of the list."""
+    office = Office()
+    office.crm.set(CONTACT, 21, EMAIL=[{"VALUE": "sergey@horns.ru"}])
+    for number in (1, 2, 3):
+        office.crm.set_deal(number, STAGE_ID="WON")
+    assert office.landed() == [(CONTACT, 20)]
+    lead = office.crm.add(LEAD, {"CONTACT_ID": 21, "IS_RETURN_CUSTOMER": "Y"})
+    assert office.landed(subject="2") == [(LEAD, lead), (CONTACT, 21)]
+    office.crm.set_deal(2, STAGE_ID="C3:NEW")
+    assert office.landed(subject="3") == [(DEAL, 2), (CONTACT, 20)]
+
+
 def test_leads_count_only_where_nobody_else_matches() -> None:
     office = Office()
     assert office.landed("new@lead.ru") == [(LEAD, 9)]
@@ -88,6 +108,9 @@ def test_further_addresses_of_a_sender_are_merged_into_the_client() -> None:
     office = Office()
     office.receive("robot@site.ru", reply_to="anna@lutik.ru")
     assert office.crm.with_email(CONTACT, "robot@site.ru") == [21]
+    _, message_id = office.crm.send_email(1, "sergey@horns.ru", "KP")
+    office.receive("sergey@home.ru", reply_to="sergey@horns.ru", in_reply_to=message_id)
+    assert office.crm.with_email(CONTACT, "sergey@home.ru") == [20]
 
 
 def test_the_queue_hides_clients_of_others_but_not_deals() -> None:
@@ -129,6 +152,39 @@ def test_a_reply_to_a_letter_from_the_crm_inherits_its_deal() -> None:
     assert office.landed(in_reply_to=message_id) == [(DEAL, 1), (CONTACT, 20)]
     wrong = message_id.replace("-", "-X", 1)
     assert office.landed(in_reply_to=wrong, subject="2") == [(DEAL, 2), (CONTACT, 20)]
+
+
+@pytest.mark.parametrize(
+    ("message_id", "lands"),
+    [
+        ("<crm.activity.501-ABC123@portal.example>", (DEAL, 1)),
+        ("<CRM.activity.501-abc123@other.example>", (DEAL, 1)),
+        ("<crm.activity.501-ZZZ999@portal.example>", (DEAL, 2)),
+        ("<crm.activity.502-DEF456@portal.example>", (DEAL, 2)),
+    ],
+)
+def test_the_urn_of_a_sent_letter_in_a_snapshot_is_that_of_its_message_id(
+    message_id: str, lands: tuple[int, int]
+) -> None:
+    """The number alone proves nothing, nor does a Message-ID that holds another activity's number."""
+    headers = {
+        501: "<crm.activity.501-ABC123@portal.example>",
+        502: "<crm.activity.777-DEF456@portal.example>",
+    }
+    sent = [
+        {
+            "ID": str(number),
+            "OWNER_TYPE_ID": "2",
+            "OWNER_ID": "1",
+            "DIRECTION": "2",
+            "SETTINGS": {"MESSAGE_HEADERS": {"Message-Id": header}},
+        }
+        for number, header in headers.items()
+    ]
+    office = Office()
+    for raw in sent:
+        office.crm.add_activity(raw, [(DEAL, 1)])
+    assert office.landed(in_reply_to=message_id) == [lands, (CONTACT, 20)]
 
 
 def test_a_reply_to_a_stored_letter_inherits_its_present_owner() -> None:
@@ -173,3 +229,44 @@ def test_responsible(rule: Any, responsible: int) -> None:
     office.receive()
     assert office.crm.owner(1) == (DEAL, 2)
     assert office.crm.activity(1)["RESPONSIBLE_ID"] == responsible
+
+
+# The sample company
+
+
+class _Sample:
+    """Bitrix24 with the sample company and the mailbox of the demonstration."""
+
+    def __init__(self) -> None:
+        self.plan = json.loads((FIXTURES / "demo.json").read_bytes())
+        self.crm = Crm(json.loads((FIXTURES / "crm.json").read_bytes()), clock=Clock())
+        box = MailboxConnection("sales@company.ru", "127.0.0.1", 1, "sales", "x", **self.plan["bitrix24"])
+        self.importer = Importer(box, self.crm, [box])
+
+    def landed(self, file: str) -> tuple[int, int]:
+        raw = (FIXTURES / "mail" / file).read_bytes()
+        letter = read_letter(
+            raw, folder="INBOX", uid=1, internal_date=ARRIVED, seen=False, aside=False, zone=SERVER_ZONE
+        )
+        imported = self.importer.take(letter)
+        assert imported.activity_id is not None, imported.reason
+        return self.crm.owner(imported.activity_id)
+
+
+def test_the_letters_of_the_demonstration_land_where_it_says() -> None:
+    """`lands` of demo.json, letter by letter in their order."""
+    sample = _Sample()
+    types = {LEAD: "lead", DEAL: "deal", CONTACT: "contact", COMPANY: "company"}
+    for row in sample.plan["letters"]:
+        type_id, entity_id = sample.landed(row["file"])
+        said = {"type": types[type_id], "id": entity_id}
+        assert {name: said[name] for name in row["lands"]} == row["lands"], row["file"]
+
+
+@pytest.mark.parametrize(
+    ("name", "deal"),
+    [("thread-in-reply-to", 1), ("thread-forged-code", 2), ("thread-of-won-deal", 2), ("thread-commas", 2)],
+)
+def test_replies_to_the_sample_companys_sent_letters(name: str, deal: int) -> None:
+    """In-Reply-To with the right code, while the deal is open; never References (mail-internals 2.2, 2.3)."""
+    assert _Sample().landed(f"{name}.eml") == (DEAL, deal)

@@ -117,6 +117,13 @@ def test_filter_prefixes(portal: Caller, filter_: dict[str, Any], ids: list[int]
     assert _ids(portal.ok("crm.deal.list", filter=filter_, order={"ID": "ASC"})) == ids
 
 
+def test_an_empty_number_is_zero_as_in_php(portal: Caller) -> None:
+    """What a reference to nothing leaves of `>ID`: the list begins anew (rest.md 1.6)."""
+    assert _ids(portal.ok("crm.deal.list", filter={">ID": ""}, order={"ID": "ASC"}, start=-1)) == [1, 2, 3, 4]
+    items = portal.ok("crm.item.list", entityTypeId=DEAL, filter={">id": ""}, order={"id": "ASC"}, start=-1)
+    assert [item["id"] for item in items["items"]] == [1, 2, 3, 4]
+
+
 def test_unknown_legacy_filter_keys_vanish(portal: Caller) -> None:
     """A typo returns everything (rest.md 8 trap 6)."""
     for filter_ in ({"id": 1}, {"CONTACT_IDS": 20}, {"LOGIC": "OR"}, {"STAGE": "NEW"}):
@@ -260,6 +267,25 @@ def test_twenty_leads_hide_the_other_kinds() -> None:
         assert {kind: len(ids) for kind, ids in found.items()} == {"LEAD": 20}
 
 
+def test_findbycomm_finds_twenty_of_each_value() -> None:
+    contacts = [{"ID": number, "EMAIL": [{"VALUE": f"{'ab'[number % 2]}@b.ru"}]} for number in range(1, 51)]
+    with running(snapshot={"contacts": contacts}) as caller:
+        found = caller.ok("crm.duplicate.findbycomm", type="EMAIL", values=["a@b.ru", "b@b.ru"])
+        assert found == {"CONTACT": list(range(1, 41))}
+
+
+def test_objects_are_found_by_their_present_addresses() -> None:
+    with running() as caller:
+        crm = caller.portal.crm
+        crm.set(CONTACT, 20, EMAIL=[{"VALUE": "Sergey@new.ru"}])
+        crm.delete(CONTACT, 21)
+        assert [crm.with_email(CONTACT, address) for address in ("sergey@horns.ru", "anna@lutik.ru")] == [
+            [],
+            [],
+        ]
+        assert crm.with_email(CONTACT, " sergey@NEW.ru") == [20]
+
+
 def test_findbycomm_may_put_its_text_into_the_code() -> None:
     with running(quirks=Quirks(findbycomm_text_as_code=True)) as caller:
         code = caller.refused("crm.duplicate.findbycomm", type="EMAIL")[1]
@@ -271,6 +297,16 @@ def test_users(portal: Caller) -> None:
     assert [(user["ID"], user["ACTIVE"]) for user in users] == [("1", True), ("5", True), ("6", True)]
     assert portal.ok("user.get", FILTER={"EMAIL": "gone@company.ru"})[0]["ACTIVE"] is False
     assert [user["ID"] for user in portal.ok("user.get", sort="ID", order="DESC")] == ["7", "6", "5", "1"]
+
+
+def test_users_of_mail_and_bots_are_not_shown_and_extranet_users_have_no_department() -> None:
+    """rest.md 4.4."""
+    users = [{"ID": number, "USER_TYPE": kind} for number, kind in enumerate(("email", "extranet", "bot"), 1)]
+    with running(snapshot={"users": users}) as caller:
+        shown = caller.ok("user.get")
+        assert [(user["ID"], user["USER_TYPE"], user["UF_DEPARTMENT"]) for user in shown] == [
+            ("2", "extranet", [])
+        ]
 
 
 def test_user_brief_has_no_addresses() -> None:

@@ -13,11 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imaprouter.sandbox.bindings import owner_after
-from imaprouter.sandbox.fields import item_name
+from imaprouter.sandbox.fields import Kind, item_name
+from imaprouter.sandbox.filters import legacy_conditions
 from imaprouter.sandbox.limits import LeakyBucket, Limits
+from imaprouter.sandbox.listing import passing
 from imaprouter.sandbox.mail_letter import addresses, decode, moment, read_letter
 from imaprouter.sandbox.php_query import from_wire, parse_query, to_wire
 from imaprouter.sandbox.rows import load_snapshot
+from imaprouter.sandbox.tables import Table
 
 MOSCOW = timezone(timedelta(hours=3))
 _KEYS = st.text(
@@ -115,6 +118,30 @@ def test_the_bucket_never_admits_more_than_the_plan(pauses: list[float]) -> None
 )
 def test_item_names(column: str, name: str) -> None:
     assert item_name(column) == name
+
+
+_ID_FILTERS = st.dictionaries(
+    st.sampled_from(["ID", "=ID", "@ID", "!ID", "!@ID", ">ID", ">=ID", "<ID", "<=ID", "%ID", "NAME"]),
+    st.integers(-2, 12) | st.just("") | st.lists(st.integers(-2, 12), min_size=1, max_size=3),
+    max_size=4,
+)
+
+
+@given(st.lists(st.integers(1, 10), unique=True), st.sets(st.integers(1, 10)), _ID_FILTERS)
+def test_the_way_by_ids_finds_what_a_look_at_every_row_finds(
+    ids: list[int], deleted: set[int], filter_: dict[str, Any]
+) -> None:
+    table = Table()
+    for number in ids:
+        table[number] = {"ID": number, "NAME": str(number)}
+    for number in deleted & set(ids):
+        del table[number]
+    conditions = legacy_conditions(filter_, {"ID": Kind.INT, "NAME": Kind.TEXT}, MOSCOW)
+    every = [table[number] for number in sorted(set(ids) - deleted)]
+    assert list(table.ascending()) == every
+    found = list(passing(table.candidates(conditions), conditions))
+    assert found == list(passing(every, conditions))
+    assert table.next_id == max(ids, default=0) + 1
 
 
 # Decoding, mail-internals 3.2 and 3.3

@@ -124,6 +124,18 @@ def test_time_block_varies(block: Any, keys: set[str]) -> None:
         assert ("operating" in time) is (block == "full")
 
 
+def test_errors_may_carry_the_time_of_the_call() -> None:
+    """'Sometimes' (rest.md 1.7): of a blocked method it says when that is free."""
+    limits = Limits(operating_seconds=10, operating_cost={"crm.deal.list": 11})
+    with running(quirks=Quirks(time_in_errors=True), limits=limits, clock=Clock()) as caller:
+        free_at = caller.body("crm.deal.list")["time"]["operating_reset_at"]
+        blocked = caller.body("crm.deal.list")
+        assert (blocked["error"], blocked["time"]["operating_reset_at"]) == ("OPERATION_TIME_LIMIT", free_at)
+        assert "start" in caller.body("crm.deal.get", id=0)["time"]
+    with running() as caller:
+        assert "time" not in caller.body("crm.deal.get", id=0)
+
+
 # Batch, rest.md 1.6
 
 

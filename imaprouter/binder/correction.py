@@ -9,7 +9,7 @@ due ─► next attempt's time ─► read bindings ─► course ─┬─ alre
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from gettext import NullTranslations
@@ -41,14 +41,26 @@ RETRY_AFTER = tuple(timedelta(seconds=seconds) for seconds in (15, 30, 60, 120, 
 RETRY_REFUSED = timedelta(hours=1)
 
 
+#: Is told which jobs are about to be judged.
+Reconsider = Callable[[Sequence[Job]], None]
+
+
 class Correction:
     def __init__(
-        self, portal: Portal, journal: Journal, policy: BindingPolicy, *, language: NullTranslations = ENGLISH
+        self,
+        portal: Portal,
+        journal: Journal,
+        policy: BindingPolicy,
+        *,
+        language: NullTranslations = ENGLISH,
+        reconsider: Reconsider = lambda jobs: None,
     ) -> None:
+        """`reconsider` may decide the jobs' messages again, now that their bindings are known."""
         self._portal = portal
         self._journal = journal
         self._policy = policy
         self._language = language
+        self._reconsider = reconsider
 
     def attempt(self, now: datetime) -> int:
         """One attempt at everything that is due; returns how many activities were taken up.
@@ -59,6 +71,8 @@ class Correction:
         if not jobs:
             return 0
         jobs = self._with_first_bindings(self._read(jobs, now))
+        self._reconsider(jobs)
+        jobs = [job for job in (self._as_decided_now(job, now) for job in jobs) if job]
         courses = {job.id: self._course(job) for job in jobs}
         for job in jobs:
             if courses[job.id] is Course.ALREADY_RIGHT:
@@ -67,10 +81,11 @@ class Correction:
                 self._settle_person(job, now)
         change = [job for job in jobs if courses[job.id] is Course.CHANGE]
         finish = [job for job in jobs if courses[job.id] is Course.FINISH]
-        if change or finish:
-            targets = Targets(self._portal, {job.target for job in change + finish})
-            allowed = [job for job in change if self._may_change(job, targets, now)]
-            self._finish(finish + self._change(allowed, now), targets, now)
+        targets = Targets(self._portal, {job.target for job in change + finish})
+        change, finish = (
+            [job for job in some if self._is_allowed(job, targets, now)] for some in (change, finish)
+        )
+        self._finish(finish + self._change(change, now), targets, now)
         return len(courses)
 
     # ── taking up ─────────────────────────────────────────────────────────────────────────────────────
@@ -107,7 +122,7 @@ class Correction:
         leads = {binding.entity_id for job in new for binding in job.bound if binding.is_lead}
         unwanted = frozenset[int]()
         if self._policy.replace == "also_leads" and leads:
-            unwanted = automatic_leads(self._portal, sorted(leads))
+            unwanted = self._automatic(sorted(leads))
         with self._journal.transaction():
             for job in new:
                 self._journal.activities.note_first_bindings(job.id, job.bound, unwanted)
@@ -118,23 +133,55 @@ class Correction:
             for job in jobs
         ]
 
+    def _automatic(self, leads: list[int]) -> frozenset[int]:
+        """Leads that the mail sync made; where they may not be read they stay bound."""
+        try:
+            return automatic_leads(self._portal, leads)
+        except PortalError as error:
+            if error.temporary:
+                raise
+            event(logger, logging.WARNING, "leads.refused", error=str(error))
+            return frozenset()
+
+    def _as_decided_now(self, job: Job, now: datetime) -> Job | None:
+        """The job with the message's present decision; None when that leaves nothing to do."""
+        message = self._journal.messages.get(job.message.id) or job.message
+        target = message.decision.target
+        if target is None:
+            self._journal.activities.settle(job.id, job.bound, now)
+            return None
+        if message.state is State.WAITING:
+            self._journal.messages.set_state(message.id, State.PAIRED, now)
+        return replace(job, message=message, target=target)
+
     def _course(self, job: Job) -> Course:
         attempted = self._journal.traces.has_writes(job.id)
+        owner = job.paired.activity.owner
+        other_deals = any(binding.is_deal for binding in job.bound)
+        if not attempted and owner and owner.is_deal and owner not in job.bound and other_deals:
+            # Somebody moved it between the poll that showed it and now. Without another deal the owner may
+            # only be hidden from our webhook (rest.md 2.7).
+            return Course.PERSON
         return plan.course(job.target, job.first, job.bound, job.paired.unwanted_leads, attempted=attempted)
 
     # ── changing ──────────────────────────────────────────────────────────────────────────────────────
 
-    def _may_change(self, job: Job, targets: Targets, now: datetime) -> bool:
+    def _is_allowed(self, job: Job, targets: Targets, now: datetime) -> bool:
+        if self._policy.mode == "observe":
+            would = "; ".join(map(str, job.steps)) or "tell the responsible"
+            self._settle(job, Result.OBSERVED, now, note=f"would {would}")
+            return False
+        error = targets.error(job.target)
+        if error:
+            self._put_off(job, error, now)
+            return False
         if not targets.exists(job.target):
             # An administrator's webhook could bind to it all the same (rest.md trap 3).
             note = f"{job.target} does not exist in the portal (any more)"
-            self._settle_activity(job, now)
-            self._journal.messages.set_state(job.message.id, State.REVIEW, now, note=note)
+            with self._journal.transaction():
+                self._journal.activities.settle(job.id, job.bound, now)
+                self._journal.messages.set_state(job.message.id, State.REVIEW, now, note=note)
             event(logger, logging.WARNING, "target.missing", id=job.message.id, target=str(job.target))
-            return False
-        if self._policy.mode == "observe":
-            would = "; ".join(map(str, job.steps))
-            self._settle(job, Result.OBSERVED, now, note=f"would {would}")
             return False
         return True
 
@@ -145,10 +192,20 @@ class Correction:
             if not jobs:
                 break
             failures = self._send_steps(jobs, stamp=number == 0)
-            jobs = self._read(jobs, now)
+            jobs = self._without_touched(self._read(jobs, now), now)
             right += [job for job in jobs if not job.steps]
             jobs = [job for job in jobs if job.steps and not self._is_refused(job, failures, now)]
         return right
+
+    def _without_touched(self, jobs: Sequence[Job], now: datetime) -> list[Job]:
+        """Between our read and our write a person may have acted: then the rest of the plan is void."""
+        ours = []
+        for job in jobs:
+            if plan.touched_by_others(job.target, job.first, job.bound, job.paired.unwanted_leads):
+                self._settle_person(job, now)
+            else:
+                ours.append(job)
+        return ours
 
     def _send_steps(self, jobs: Sequence[Job], *, stamp: bool) -> dict[int, PortalError]:
         """Send each job's next portion; returns the error of each activity whose step failed."""
@@ -195,7 +252,8 @@ class Correction:
         unfinished = {
             order.job.id
             for order, error in zip(orders, errors, strict=True)
-            if error and error.temporary and not order.user_id
+            # A notification whose outcome is unknown is never repeated.
+            if error and error.temporary and not (order.user_id and isinstance(error, PortalOutcomeUnknown))
         }
         for job in jobs:
             if job.id not in unfinished:
@@ -294,6 +352,3 @@ class Correction:
             was=", ".join(map(str, job.first)),
             note=note,
         )
-
-    def _settle_activity(self, job: Job, now: datetime) -> None:
-        self._journal.activities.settle(job.id, job.bound, now)

@@ -6,19 +6,21 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from gettext import NullTranslations
 from pathlib import Path
 
 from imaprouter.arrival import WatchedFolder
 from imaprouter.binder.correction import Correction
+from imaprouter.binder.orders import Job
 from imaprouter.binder.pairs import Pairs
 from imaprouter.binder.people import People
+from imaprouter.bitrix24.activities import email_activities_starting
 from imaprouter.bitrix24.portal import Portal
-from imaprouter.errors import PortalError
+from imaprouter.errors import PortalError, StoreError
 from imaprouter.log import event
-from imaprouter.lookup import answer_questions
+from imaprouter.lookup import answer_questions, reconsider
 from imaprouter.mailbox import backoff
 from imaprouter.policy import BindingPolicy
 from imaprouter.poller import poll
@@ -31,6 +33,8 @@ logger = logging.getLogger(__name__)
 QUIET_POLL = 300.0
 # How soon a person's re-binding is known to later letters of the thread.
 LEARN_EVERY = 60.0
+# Messages asked for by their times before they are reported missing.
+EXPIRE_ROUND = 100
 # News of many messages one after the other ask once.
 SHORTEST_PAUSE = 1.0
 
@@ -74,12 +78,12 @@ class BinderLoop:
                     self.round(journal, knowledge)
                     failures = 0
                     pause = self._pause(journal)
-                except PortalError as error:
+                except (PortalError, StoreError) as error:
                     failures += 1
                     pause = backoff(failures, random=random.random)
                     if not self._stop.is_set():
                         event(
-                            logger, logging.ERROR, "portal.failed", error=str(error), again_in=f"{pause:.0f}s"
+                            logger, logging.ERROR, "binder.failed", error=str(error), again_in=f"{pause:.0f}s"
                         )
                 self._wait(pause, hasty=not failures)
 
@@ -102,9 +106,36 @@ class BinderLoop:
         if time.monotonic() >= self._learn_at:
             people.learn(now)
             self._learn_at = time.monotonic() + LEARN_EVERY
-        done += Correction(self._portal, journal, self._policy, language=self._language).attempt(now)
-        pairs.expire(now, self._policy.wait)
-        return done
+        correction = Correction(
+            self._portal,
+            journal,
+            self._policy,
+            language=self._language,
+            reconsider=lambda jobs: self._reconsider(journal, knowledge, jobs, now),
+        )
+        done += correction.attempt(now)
+        return done + self._expire(journal, pairs, now)
+
+    def _reconsider(self, journal: Journal, knowledge: Knowledge, jobs: Sequence[Job], now: datetime) -> None:
+        """A bound deal that the index does not know may be younger than the last refresh, and right."""
+        strange = {
+            job.message.id: unknown
+            for job in jobs
+            if (unknown := [b.entity_id for b in job.bound if b.is_deal and not knowledge.deal(b.entity_id)])
+        }
+        if strange:
+            reconsider(self._portal, journal, knowledge, self._watched, strange, now)
+
+    def _expire(self, journal: Journal, pairs: Pairs, now: datetime) -> int:
+        """Before a message is reported missing, the portal is asked for exactly its activity; new pairs."""
+        found = 0
+        moments = pairs.expiring(now, self._policy.wait, EXPIRE_ROUND)
+        if moments:
+            with journal.transaction():
+                journal.activities.add(email_activities_starting(self._portal, moments), now)
+            found = pairs.find(now)
+        pairs.expire(now, self._policy.wait, EXPIRE_ROUND)
+        return found
 
     def _pause(self, journal: Journal) -> float:
         """Seconds until there is something to do."""

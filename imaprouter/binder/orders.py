@@ -53,30 +53,44 @@ class Order:
 
 
 class Targets:
-    """Which targets exist, and whose deals they are: asked once, in few requests."""
+    """Which targets exist, and whose deals they are: asked once, in few requests.
+
+    What may not be read bars only the targets of its own kind. Raises PortalError for temporary trouble.
+    """
 
     def __init__(self, portal: Portal, targets: Iterable[Target]) -> None:
         ids: dict[EntityType, list[int]] = {kind: [] for kind in EntityType}
         for target in targets:
             ids[target.type].append(target.id)
-        self._deals = deals_by_id(portal, ids[EntityType.DEAL])
-        others: dict[EntityType, Callable[[Portal, Sequence[int]], Mapping[int, object]]] = {
-            EntityType.LEAD: leads_by_id,
-            EntityType.CONTACT: contacts_by_id,
-            EntityType.COMPANY: companies_by_id,
-        }
-        self._others = {
-            Target(kind, number)
-            for kind, find in others.items()
-            if ids[kind]
-            for number in find(portal, ids[kind])
-        }
+        self._found: dict[EntityType, Mapping[int, object]] = {}
+        self._errors: dict[EntityType, PortalError] = {}
+        for kind, find in _FINDERS.items():
+            if ids[kind]:
+                try:
+                    self._found[kind] = find(portal, ids[kind])
+                except PortalError as error:
+                    if error.temporary:
+                        raise
+                    self._errors[kind] = error
+
+    def error(self, target: Target) -> PortalError | None:
+        """Why it is not known whether the target exists."""
+        return self._errors.get(target.type)
 
     def exists(self, target: Target) -> bool:
-        return self.deal(target) is not None or target in self._others
+        return target.id in self._found.get(target.type, {})
 
     def deal(self, target: Target) -> Deal | None:
-        return self._deals.get(target.id) if target.type is EntityType.DEAL else None
+        found = self._found.get(target.type, {}).get(target.id)
+        return found if isinstance(found, Deal) else None
+
+
+_FINDERS: dict[EntityType, Callable[[Portal, Sequence[int]], Mapping[int, object]]] = {
+    EntityType.DEAL: deals_by_id,
+    EntityType.LEAD: leads_by_id,
+    EntityType.CONTACT: contacts_by_id,
+    EntityType.COMPANY: companies_by_id,
+}
 
 
 def command_for(activity_id: int, step: Step) -> Command:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from imaprouter.log import event
 from imaprouter.model import Activity, State
-from imaprouter.pairing import Waiting, fits, pair
+from imaprouter.pairing import Waiting, agrees, pair
 from imaprouter.store.journal import Journal
 from imaprouter.store.messages import StoredMessage
 
@@ -40,9 +40,15 @@ class Pairs:
                 self._journal.messages.set_note(message_id, note)
         return len(found.pairs) + self._find_twins(now)
 
-    def expire(self, now: datetime, wait: timedelta) -> int:
+    def expiring(self, now: datetime, wait: timedelta, limit: int) -> list[datetime]:
+        """The times at which the activities of messages would start that are about to be reported missing."""
+        messages = self._journal.messages.expired(now - wait, limit)
+        moments = {message.internal_date for message in messages}
+        return sorted(moments | {message.envelope.date for message in messages if message.envelope.date})
+
+    def expire(self, now: datetime, wait: timedelta, limit: int) -> int:
         """Report messages whose activity did not appear within `wait`; returns how many."""
-        expired = self._journal.messages.expired(now - wait)
+        expired = self._journal.messages.expired(now - wait, limit)
         with self._journal.transaction():
             for message in expired:
                 note = message.note or "Bitrix24 made no activity of it within binding.wait"
@@ -59,7 +65,7 @@ class Pairs:
         found = 0
         with self._journal.transaction():
             for activity in left:
-                fitting = [message for message in messages if fits(self._waiting(message), activity)]
+                fitting = [message for message in messages if agrees(self._waiting(message), activity)]
                 if len({(message.target, message.waits_for_person) for message in fitting}) == 1:
                     self._assign(fitting[0], activity, now)
                     found += 1

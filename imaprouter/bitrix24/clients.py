@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import TypeVar
+
+import idna
 
 from imaprouter.bitrix24.commands import Command, value
 from imaprouter.bitrix24.index import (
@@ -101,6 +104,16 @@ def deals_of_clients(
     )
 
 
+def spellings(address: str) -> list[str]:
+    """The address, also with its IDN domain in letters: the portal compares what was typed (8)."""
+    local, _, domain = address.rpartition("@")
+    with contextlib.suppress(UnicodeError):
+        readable = idna.decode(domain)
+        if readable != domain:
+            return [address, f"{local}@{readable}"]
+    return [address]
+
+
 def _deals_where(portal: Portal, field: str, wanted: Sequence[int]) -> dict[int, Deal]:
     plain = deal_listing()
     listing = Listing(plain.method, plain.params, plain.parse, {f"@{field}": list(wanted)})
@@ -122,7 +135,7 @@ def _originator(row: Row) -> str:
 
 
 def _duplicates(address: str, kind: str) -> Command:
-    params = {"type": "EMAIL", "values": [address], "entity_type": kind}
+    params = {"type": "EMAIL", "values": spellings(address), "entity_type": kind}
     return Command("crm.duplicate.findbycomm", params, read=True)
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import stamina
 
 from imaprouter.errors import PortalBusy, PortalOutcomeUnknown, PortalUnreachable
+from imaprouter.log import event
 
 ATTEMPTS = 6
 _FIRST_WAIT, _LONGEST_WAIT, _JITTER = 0.5, 15.0, 1.0
@@ -37,7 +38,7 @@ class Patience:
         wait = self._wait(error)
         if wait is None or self._failures >= ATTEMPTS or time.monotonic() + wait > self._deadline:
             return False
-        _log.warning("portal call failed, again in %.1f s: %s", wait, error)
+        event(_log, logging.WARNING, "portal.retry", error=str(error), again_in=f"{wait:.1f}s")
         return False if self._stop.wait(wait) else 0.0
 
     def _wait(self, error: Exception) -> float | None:

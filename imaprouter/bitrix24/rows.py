@@ -49,7 +49,7 @@ LEAD_FIELDS = (
     "DATE_MODIFY",
     "EMAIL",
 )
-USER_FIELDS = ("ID", "NAME", "LAST_NAME", "EMAIL", "ACTIVE")
+USER_FIELDS = ("ID", "NAME", "LAST_NAME", "EMAIL", "ACTIVE", "USER_TYPE", "UF_DEPARTMENT")
 #: No DESCRIPTION, which may make the portal read the mail again (rest.md 2.3).
 ACTIVITY_FIELDS = (
     "ID",
@@ -126,8 +126,17 @@ def user(row: Row) -> User:
         id=integer(row.get("ID")),
         name=full_name(row.get("NAME"), row.get("LAST_NAME")),
         email=normalise(text(row.get("EMAIL"))),
-        active=flag(row.get("ACTIVE", True)),
+        active=flag(row.get("ACTIVE", True)) and _is_employee(row),
     )
+
+
+def _is_employee(row: Row) -> bool:
+    """Extranet users are often clients; only who has a department is an employee (mail-internals 1.8).
+
+    A webhook of scope user_brief is not told: then everybody is.
+    """
+    kind = text(row.get("USER_TYPE"))
+    return kind in ("", "employee") and ("UF_DEPARTMENT" not in row or bool(ids(row["UF_DEPARTMENT"])))
 
 
 def is_email(row: Row) -> bool:
@@ -141,7 +150,8 @@ def activity(row: Row) -> Activity:
     meta = mapping(settings.get("EMAIL_META"))
     return Activity(
         id=integer(row.get("ID")),
-        mailbox_email=normalise(text(meta.get("__email"))),
+        # The login, where the mailbox has no address for a name (mail-internals 3.4).
+        mailbox_email=normalise(text(meta.get("__email"))) or text(meta.get("__email")).strip().lower(),
         direction=Direction.OUTGOING if integer(row.get("DIRECTION")) == 2 else Direction.INCOMING,
         subject=text(row.get("SUBJECT")),
         start_time=moment(row.get("START_TIME")),

@@ -12,6 +12,9 @@ from imaprouter.address import normalise
 
 _ADDRESS = re.compile(r"[^\s<>,;:\"'()]+@[^\s<>,;:\"'()]+")
 
+# Every id of the portal is shorter, and SQLite holds no longer one.
+_DIGITS = 18
+
 Row = Mapping[str, Any]
 
 
@@ -35,7 +38,8 @@ def integer(value: Any) -> int:
     """An id or enum that arrives as '12', 12, '', null or false; 0 when it is none."""
     if isinstance(value, str):
         value = value.strip()
-        return int(value) if value.isascii() and value.removeprefix("-").isdigit() else 0
+        digits = value.removeprefix("-")
+        return int(value) if digits.isascii() and digits.isdecimal() and len(digits) <= _DIGITS else 0
     return int(value) if isinstance(value, int | float) and abs(value) < 2**63 else 0
 
 

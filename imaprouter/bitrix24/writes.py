@@ -15,7 +15,6 @@ _ALREADY = {
 }
 #: Builds before 2026 refuse these two without a code, in English (mail-internals 5.1).
 _EQUAL_IDS = "source and target entity id cannot be equal"
-_UNEQUAL_TYPES = "source and target entity types are not equal"
 
 
 def add(activity_id: int, binding: Binding) -> Command:
@@ -71,12 +70,6 @@ def already_so(command: Command, error: PortalError) -> bool:
     return error.code.removesuffix("_error") in known or (
         command.method == "crm.activity.binding.move" and _EQUAL_IDS in error.message.lower()
     )
-
-
-def types_differ(error: PortalError) -> bool:
-    """Whether a move was refused because its source and target are of different types."""
-    code = error.code.removesuffix("_error")
-    return code == "source_and_target_entity_types_are_not_equal" or _UNEQUAL_TYPES in error.message.lower()
 
 
 def _pair(activity_id: int, binding: Binding) -> dict[str, int]:

@@ -13,6 +13,7 @@ import click
 from imaprouter.cli.app import App, ReportingGroup
 from imaprouter.cli.cache import cache
 from imaprouter.cli.demo import demo, sandbox
+from imaprouter.cli.marker import marker
 from imaprouter.cli.messages import explain, queue
 from imaprouter.cli.replay import replay
 from imaprouter.cli.run import run
@@ -55,7 +56,7 @@ def cli(
     context.obj = App(config, log_format=log_format, verbosity=-1 if quiet else verbose, lang=lang)
 
 
-for command in (cache, demo, explain, queue, replay, run, sandbox):
+for command in (cache, demo, explain, marker, queue, replay, run, sandbox):
     cli.add_command(command)
 
 

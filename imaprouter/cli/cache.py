@@ -85,7 +85,7 @@ def cache_status(app: App, as_json: bool) -> None:
     """
     from imaprouter.refresh import LAST, LAST_FULL
 
-    with _index(app) as index:
+    with _filled_index(app) as index:
         counts = index.counts()
         full, last = index.moment(LAST_FULL), index.moment(LAST)
     age = (datetime.now(UTC) - last).total_seconds() if last else None
@@ -119,15 +119,9 @@ def cache_lookup(app: App, query: str, as_json: bool) -> None:
         imaprouter cache lookup 123
     """
     from imaprouter.address import normalise
-    from imaprouter.store.index import is_filled
 
     number, email = query.lstrip("#№"), normalise(query)
-    if not is_filled(app.settings.store.path):
-        raise StoreError(
-            "the deal index was never filled",
-            advice="run 'imaprouter cache refresh' or 'imaprouter cache import FILE'",
-        )
-    with _index(app) as index:
+    with _filled_index(app) as index:
         if email:
             found = _about_address(index, email)
         elif number.isascii() and number.isdigit():
@@ -161,10 +155,10 @@ def cache_import(app: App, file: Any) -> None:
 
 
 @cache.command("export")
-@click.argument("file", type=click.File("w", encoding="utf-8", lazy=True, atomic=True), default="-")
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), default="-")
 @pass_app
-def cache_export(app: App, file: Any) -> None:
-    """Write the index as a CRM snapshot in JSON.
+def cache_export(app: App, file: Path) -> None:
+    """Write the index as a CRM snapshot in JSON; the file is readable by its owner only.
 
     \b
     Example:
@@ -172,10 +166,13 @@ def cache_export(app: App, file: Any) -> None:
     """
     from imaprouter.store.snapshot import export_snapshot
 
-    with _index(app) as index:
-        snapshot = export_snapshot(index)
-    json.dump(snapshot, file, ensure_ascii=False, indent=1)
-    file.write("\n")
+    with _filled_index(app) as index:
+        text = json.dumps(export_snapshot(index), ensure_ascii=False, indent=1) + "\n"
+    if str(file) == "-":
+        click.echo(text, nl=False)
+    else:
+        file.touch(mode=0o600)
+        file.write_text(text, encoding="utf-8")
 
 
 @contextmanager
@@ -187,6 +184,20 @@ def _index(app: App) -> Iterator[Index]:
         yield index
     finally:
         index.close()
+
+
+@contextmanager
+def _filled_index(app: App) -> Iterator[Index]:
+    """The index, for questions: one that was never filled has no answers."""
+    from imaprouter.store.index import is_filled
+
+    if not is_filled(app.settings.store.path):
+        raise StoreError(
+            "the deal index was never filled",
+            advice="run 'imaprouter cache refresh' or 'imaprouter cache import FILE'",
+        )
+    with _index(app) as index:
+        yield index
 
 
 @contextmanager
@@ -256,6 +267,9 @@ def _deal(index: Index, deal: Deal) -> dict[str, Any]:
     }
 
 
+_SINGULAR = {"contacts": "contact", "companies": "company", "leads": "lead", "deals": "deal"}
+
+
 def _text(found: dict[str, Any]) -> Iterator[str]:
     empty = True
     for kind, value in found.items():
@@ -264,7 +278,7 @@ def _text(found: dict[str, Any]) -> Iterator[str]:
         empty = False
         for row in value if isinstance(value, list) else [value]:
             details = (f"{key}={_short(item)}" for key, item in row.items() if key != "id")
-            yield f"{kind.removesuffix('s'):<9}{row['id']:>7}  {'  '.join(details)}"
+            yield f"{_SINGULAR.get(kind, kind):<9}{row['id']:>7}  {'  '.join(details)}"
     if empty:
         yield f"the index knows nothing about {found['query']}"
 

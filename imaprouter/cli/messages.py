@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from gettext import NullTranslations
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,8 @@ import click
 
 from imaprouter.cli.app import App, pass_app
 from imaprouter.cli.decisions import as_line, decision_json, headline, word
-from imaprouter.errors import StoreError
-from imaprouter.model import Binding, State, Verdict
+from imaprouter.errors import ConfigError, StoreError
+from imaprouter.model import Binding, EntityType, State, Target, Verdict
 from imaprouter.reasons import named, sentence
 
 if TYPE_CHECKING:
@@ -49,17 +50,21 @@ def explain(app: App, ref: str, as_json: bool) -> None:
                 click.echo("\n".join(_explained_text(journal, message, app.language)))
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
-@pass_app
-def queue(app: App, as_json: bool) -> None:
-    """Messages that wait for a person, oldest first.
+@click.pass_context
+def queue(context: click.Context, as_json: bool) -> None:
+    """Messages that wait for a person, oldest first; and a person's answer.
 
     \b
     Example:
         imaprouter queue
         imaprouter queue --json
+        imaprouter queue assign 17 --deal 123
     """
+    app = context.find_object(App)
+    if context.invoked_subcommand or app is None:
+        return
     with _journal(app) as journal:
         waiting = journal.messages.in_states(*_WAITING)
         for message in waiting:
@@ -69,6 +74,51 @@ def queue(app: App, as_json: bool) -> None:
                 click.echo(_waiting_text(message, app.language))
     if not waiting and not as_json:
         click.echo(app.language.gettext("no message waits for a person"))
+
+
+@queue.command("assign")
+@click.argument("message_id", metavar="ID", type=click.IntRange(min=1))
+@click.option("--deal", type=click.IntRange(min=1), help="It belongs to this deal.")
+@click.option("--company", type=click.IntRange(min=1), help="It belongs to this company.")
+@click.option("--contact", type=click.IntRange(min=1), help="It belongs to this contact.")
+@click.option("--leave", is_flag=True, help="It stays as Bitrix24 made it.")
+@click.option("--now", is_flag=True, help="Carry it out at once; only while no service runs.")
+@pass_app
+def assign(
+    app: App,
+    message_id: int,
+    deal: int | None,
+    company: int | None,
+    contact: int | None,
+    leave: bool,
+    now: bool,
+) -> None:
+    """Answer for a message that waits: the running service carries it out, and the thread follows it.
+
+    \b
+    Example:
+        imaprouter queue assign 17 --deal 123
+        imaprouter queue assign 18 --leave
+    """
+    kinds = (EntityType.DEAL, EntityType.COMPANY, EntityType.CONTACT)
+    numbers = (deal, company, contact)
+    targets = [Target(kind, number) for kind, number in zip(kinds, numbers, strict=True) if number]
+    if len(targets) + leave != 1:
+        raise ConfigError("give one of --deal, --company, --contact and --leave")
+    with _journal(app) as journal:
+        message = journal.messages.get(message_id)
+        if message is None:
+            raise StoreError(
+                f"the journal has no message {message_id}", advice="'imaprouter queue' lists them"
+            )
+        journal.answers.give(message_id, targets[0] if targets else None, datetime.now(UTC))
+    chosen = named(str(targets[0]), app.language) if targets else app.language.gettext("left as it is")
+    if now:
+        from imaprouter.service import Service
+
+        app.start_log(default=-1)
+        Service(app.settings, language=app.language).bind_once()
+    click.echo(f"{message_id}: {chosen}")
 
 
 @contextmanager
@@ -159,10 +209,11 @@ def _explained_text(journal: Journal, message: StoredMessage, language: NullTran
     note = f" ({message.note})" if message.note else ""
     yield f"  {state}  {word(message.state, language)}{result}{note}"
     for paired in journal.activities.of_message(message.id):
-        first = _bound(paired.first_bindings, language) or _("not read yet")
-        last = _bound(paired.last_bindings, language) or "-"
-        moved = _("was bound to {first}; now {last}").format(first=first, last=last)
-        yield f"  {activity}  {paired.activity.id}: {moved}"
+        first = _bound(paired.first_bindings, language)
+        last = _bound(paired.last_bindings, language)
+        moved = [_("was bound to {first}").format(first=first)] if first else []
+        moved += [_("then to {last}").format(last=last)] if last else []
+        yield f"  {activity}  {paired.activity.id}{': ' if moved else ''}{'; '.join(moved)}"
     for write in journal.traces.writes(message.id):
         yield f"    {write.at.isoformat(timespec='seconds')}  {write.step}: {write.outcome}"
 

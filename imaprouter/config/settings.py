@@ -121,7 +121,11 @@ class Settings:
         return (*([code[1]] if code else []), *passwords)
 
     def _missing(self, key: str, meaning: str) -> ConfigError:
-        where = (
-            f"{self.source} has no {key}" if self.source else f"there is no configuration file, so no {key}"
+        if self.source:
+            return ConfigError(f"{self.source} has no {key}", problems=(f"{key}: is missing: {meaning}",))
+        return ConfigError(
+            "there is no configuration file: neither --config nor $IMAPROUTER_CONFIG, ./imaprouter.toml,"
+            " /etc/imaprouter/imaprouter.toml",
+            problems=(f"{key}: is missing: {meaning}",),
+            advice="begin with config.example.toml",
         )
-        return ConfigError(where, problems=(f"{key}: is missing: {meaning}",))

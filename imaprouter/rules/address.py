@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from imaprouter.address import split_tag
+from imaprouter.address import portal_id, split_tag
 from imaprouter.model import DealIndex, Finding, Letter, Question, Verdict, deal, sorted_ids
 from imaprouter.policy import AddressPolicy, RoutingPolicy
 from imaprouter.reasons import why
@@ -43,10 +43,6 @@ def address(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
     return Finding("address", verdict, tuple(refused), sorted_ids(d.id for d in existing), unknown=unknown)
 
 
-#: Ids of the portal are below; SQLite could not hold a longer number.
-_DIGITS = 18
-
-
 def categories(letter: Letter, policy: AddressPolicy) -> frozenset[int]:
     """Pipelines to which the recipient aliases narrow the candidates; empty means no narrowing."""
     recipients = {split_tag(email)[0] for email in letter.envelope.recipients} | set(
@@ -64,5 +60,7 @@ def _tagged_deals(letter: Letter, policy: AddressPolicy) -> dict[int, str]:
         base, tag = split_tag(email)
         hit = re.fullmatch(policy.plus_tag, tag) if tag else None
         if hit and (not letter.own_addresses or base in letter.own_addresses):
-            found.setdefault(int(hit.group("deal")[:_DIGITS]), email)
+            number = portal_id(hit.group("deal"))
+            if number:
+                found.setdefault(number, email)
     return found

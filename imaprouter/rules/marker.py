@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from imaprouter.address import portal_id
 from imaprouter.marker_signature import FORM, verifies
 from imaprouter.model import DealIndex, EntityType, Finding, Letter, Question, Verdict, deal, sorted_ids
 from imaprouter.policy import RoutingPolicy
@@ -57,9 +58,9 @@ _RANKS = frozenset({"priority", "place", "choice", "fan", "приоритет", 
 def marker(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
     """Match the one deal that the subject names and whose client may have written the letter.
 
-    A signed marker and Bitrix24's own are trusted from anyone; with a wrong signature they are rejected. A bare
-    number counts when the deal exists and `routing.marker.sender_check` lets the sender name it; next to a
-    word that says it numbers something else, only when it is the sender's own deal. Several deals: the one
+    A signed marker and Bitrix24's own are trusted from anyone; with a wrong signature they are rejected. A
+    bare number counts when the deal exists and `routing.marker.sender_check` lets the sender name it; next to
+    a word that says it numbers something else, only when it is the sender's own deal. Several deals: the one
     that belongs to the sender, else ambiguous.
     """
     subject = _as_read(letter.envelope.subject)
@@ -131,15 +132,11 @@ def _numbers(subject: str, policy: RoutingPolicy) -> Iterator[tuple[int, str, bo
                 hits.append((hit.start(), hit.end(), hit["deal"], ""))
     seen: set[int] = set()
     for start, end, digits, check in sorted(hits):
-        number = int(digits) if len(digits) <= _DIGITS else 0
+        number = portal_id(digits)
         glued = start > 0 and subject[start - 1].isalnum()
         if number and number not in seen and not glued:
             seen.add(number)
             yield number, check, _counts_something_else(subject, start, end)
-
-
-#: Ids of the portal are below; a longer number is no deal, and SQLite could not hold it.
-_DIGITS = 18
 
 
 def _counts_something_else(subject: str, start: int, end: int) -> bool:

@@ -44,6 +44,11 @@ from imaprouter.rules.people import Relation, client_named, relation
 _CRM_ID = re.compile(r"crm\.activity\.(\d{1,18})-[a-z0-9]{1,16}@")
 
 
+def is_crm_id(message_id: str) -> bool:
+    """Whether a canonical Message-ID has the form of the CRM's own; proves nothing about who wrote it."""
+    return _CRM_ID.match(message_id) is not None
+
+
 def thread(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
     """Match the deal (or lead) of the nearest ancestor that is known, else the deal of a hint.
 

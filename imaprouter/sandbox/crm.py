@@ -28,6 +28,7 @@ from imaprouter.sandbox.rows import (
     status_of,
     title_of,
 )
+from imaprouter.sandbox.tables import Duplicates, Table
 
 SERVER_ZONE = timezone(timedelta(hours=3))
 #: Further bindings are trimmed in silence (mail-internals 5.1).
@@ -64,8 +65,11 @@ class Crm:
         self._multifield_ids = itertools.count(1001)
         self._notification_ids = itertools.count(1)
         self._codes = random.Random(24)  # reproducible, guards nothing
-        self.entities: dict[int, dict[int, Row]] = {LEAD: {}, DEAL: {}, CONTACT: {}, COMPANY: {}}
-        self.activities: dict[int, Row] = {}
+        self.entities = {kind: Table() for kind in (LEAD, DEAL, CONTACT, COMPANY)}
+        self.activities = Table()
+        #: Names of user fields that some object of a kind has.
+        self.user_fields: dict[int, set[str]] = {kind: set() for kind in self.entities}
+        self._duplicates = Duplicates()
         self._bindings: dict[int, list[Pair]] = {}
         self.users: dict[int, Row] = {}
         self.categories: dict[int, str] = {0: "General"}
@@ -105,11 +109,12 @@ class Crm:
         """Create a lead, deal, contact or company from the portal's field names; return its id."""
         with self.lock:
             rows = self.entities[type_id]
-            number = int(raw.get("ID") or max(rows, default=0) + 1)
+            number = int(raw.get("ID") or rows.next_id)
             given = {**raw, "ID": number}
             rows[number] = entity_row(
                 type_id, given, zone=self.zone, now=self.now(), ids=self._multifield_ids
             )
+            self._index(type_id, rows[number])
             if type_id == DEAL:
                 self.categories.setdefault(
                     rows[number]["CATEGORY_ID"], f"Pipeline {rows[number]['CATEGORY_ID']}"
@@ -120,32 +125,51 @@ class Crm:
         """Change an object as an edit in its card does: DATE_MODIFY becomes now unless it is given."""
         with self.lock:
             given = {"DATE_MODIFY": self.now(), **fields}
-            changed(
-                type_id, self.entities[type_id][entity_id], given, zone=self.zone, ids=self._multifield_ids
-            )
+            row = self.entities[type_id][entity_id]
+            self._duplicates.remove(type_id, row)
+            changed(type_id, row, given, zone=self.zone, ids=self._multifield_ids)
+            self._index(type_id, row)
 
     def set_deal(self, deal_id: int, **fields: Any) -> None:
         """Change a deal: `set_deal(1, STAGE_ID="WON")` also closes it."""
         self.set(DEAL, deal_id, **fields)
 
     def delete(self, type_id: int, entity_id: int) -> None:
-        """Delete an object; activities keep their bindings to it."""
+        """Delete an object.
+
+        A lead is unbound from its activities, and those that are bound nowhere else go with it (rest.md 2.7).
+        What becomes of bindings to others is not known (rest.md 8.1): they stay.
+        """
         with self.lock:
-            del self.entities[type_id][entity_id]
+            self._duplicates.remove(type_id, self.entities[type_id].pop(entity_id))
+            if type_id == LEAD:
+                self._unbind_everywhere((type_id, entity_id))
+
+    def _unbind_everywhere(self, gone: Pair) -> None:
+        for number in [number for number, bound in self._bindings.items() if gone in bound]:
+            kept = [pair for pair in self._bindings[number] if pair != gone]
+            if kept:
+                self.set_bindings(number, kept)
+            else:
+                self.delete_activity(number)
+
+    def _index(self, type_id: int, row: Row) -> None:
+        self.user_fields[type_id] |= {name for name in row if name.startswith("UF_")}
+        self._duplicates.add(type_id, row)
 
     def entity(self, pair: Pair) -> Row | None:
         """The row of an object, or None."""
-        return self.entities.get(pair[0], {}).get(pair[1])
+        table = self.entities.get(pair[0])
+        return table.get(pair[1]) if table is not None else None
 
     def with_email(self, type_id: int, address: str) -> list[int]:
-        """Ids of objects with this address, trimmed and lower-cased on both sides (mail-internals 8)."""
-        wanted = address.strip().lower()
+        """Ids of objects with this address, in ascending order."""
+        return self.with_communication(type_id, "EMAIL", address)
+
+    def with_communication(self, type_id: int, kind: str, value: str) -> list[int]:
+        """Ids of objects with this EMAIL or PHONE, both sides trimmed and lower-cased (mail-internals 8)."""
         with self.lock:
-            return sorted(
-                number
-                for number, row in self.entities[type_id].items()
-                if any(each["VALUE"].strip().lower() == wanted for each in row.get("EMAIL") or [])
-            )
+            return self._duplicates.find(type_id, kind, value)
 
     # Rights of the webhook's user
 
@@ -179,14 +203,19 @@ class Crm:
             return owner_of(self.activities[activity_id])
 
     def add_activity(self, fields: Mapping[str, Any], bindings: Sequence[Pair]) -> int:
-        """Create an e-mail activity; its owner is the first binding (mail-internals 3.1). Return its id."""
+        """Create an e-mail activity and return its id.
+
+        Its owner is the one in `fields` if that is bound, as it may be after a change of bindings, else the
+        first binding (mail-internals 3.1).
+        """
         with self.lock:
-            number = int(fields.get("ID") or max(self.activities, default=0) + 1)
+            number = int(fields.get("ID") or self.activities.next_id)
             given = {"PROVIDER_TYPE_ID": self.quirks.provider_type, **fields, "ID": number}
             row = activity_row(given, zone=self.zone, now=self.now())
-            row["OWNER_TYPE_ID"], row["OWNER_ID"] = bindings[0]
+            if owner_of(row) not in bindings:
+                row["OWNER_TYPE_ID"], row["OWNER_ID"] = bindings[0]
             if row["RESPONSIBLE_ID"] is None:
-                row["RESPONSIBLE_ID"] = row["EDITOR_ID"] = self.responsible_of(bindings[0])
+                row["RESPONSIBLE_ID"] = row["EDITOR_ID"] = self.responsible_of(owner_of(row))
             self.activities[number] = row
             self._bindings[number] = list(dict.fromkeys(bindings))
             return number
@@ -271,7 +300,7 @@ class Crm:
         Returns the id of the outgoing activity and the Message-ID with its angle brackets.
         """
         with self.lock:
-            number = max(self.activities, default=0) + 1
+            number = self.activities.next_id
             urn = self.new_urn(number)
             message_id = f"<crm.activity.{urn}@{host}>"
             meta = {"__email": mailbox, "from": mailbox, "replyTo": "", "to": to, "cc": "", "bcc": ""}

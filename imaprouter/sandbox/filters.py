@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
+from operator import ge, gt, le, lt
 from typing import Any
 
 from imaprouter.sandbox.fields import Kind
@@ -45,12 +46,31 @@ class Condition:
     operation: str
     negated: bool
     values: tuple[Any, ...]
+    zone: tzinfo
+    #: `values` in the form in which they are compared.
+    wanted: tuple[Any, ...] = field(init=False)
 
-    def holds(self, value: Any, zone: tzinfo) -> bool:
-        """Whether a stored value passes; an unset one passes every negation."""
-        test = _TESTS[self.operation]
-        found = any(test(self.kind, value, wanted, zone) for wanted in self.values)
-        return found is not self.negated
+    def __post_init__(self) -> None:
+        wanted = (_wanted(self.kind, self.operation, value, self.zone) for value in self.values)
+        object.__setattr__(self, "wanted", tuple(wanted))
+
+    def holds(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row passes; an unset value passes every negation."""
+        return self._found(row.get(self.name)) is not self.negated
+
+    def _found(self, value: Any) -> bool:
+        if self.operation == "eq":
+            if self.kind is Kind.IDS:
+                return any(wanted in value for wanted in self.wanted)
+            return _comparable(self.kind, value, self.zone) in self.wanted
+        if self.operation == "contains":
+            return any(wanted in _text(value).casefold() for wanted in self.wanted)
+        if self.operation == "like":
+            return any(wanted.fullmatch(_text(value)) for wanted in self.wanted)
+        stored, test = _comparable(self.kind, value, self.zone), _ORDERED[self.operation]
+        return stored is not None and any(
+            wanted is not None and bool(test(stored, wanted)) for wanted in self.wanted
+        )
 
 
 def split_key(key: str) -> tuple[str, bool, str]:
@@ -61,14 +81,16 @@ def split_key(key: str) -> tuple[str, bool, str]:
     return "eq", False, key
 
 
-def legacy_conditions(filter_: Mapping[str, Any], columns: Mapping[str, Kind]) -> list[Condition]:
+def legacy_conditions(
+    filter_: Mapping[str, Any], columns: Mapping[str, Kind], zone: tzinfo
+) -> list[Condition]:
     """Return the conditions of a legacy filter. Unknown keys, and empty lists, vanish (rest.md 8 trap 6)."""
     conditions = []
     for key, value in filter_.items():
         operation, negated, name = split_key(key)
         values = _as_values(value)
         if name in columns and values:
-            conditions.append(Condition(name, columns[name], operation, negated, values))
+            conditions.append(Condition(name, columns[name], operation, negated, values, zone))
     return conditions
 
 
@@ -95,35 +117,18 @@ def _comparable(kind: Kind, value: Any, zone: tzinfo) -> Any:
     return _text(value).casefold()
 
 
-def _equal(kind: Kind, value: Any, wanted: Any, zone: tzinfo) -> bool:
+def _wanted(kind: Kind, operation: str, value: Any, zone: tzinfo) -> Any:
+    """A value of a filter as `operation` compares it; PHP reads an empty text as the number 0."""
+    if operation == "contains":
+        return _text(value).casefold()
+    if operation == "like":
+        pattern = "".join({"%": ".*", "_": "."}.get(letter, re.escape(letter)) for letter in _text(value))
+        return re.compile(pattern, re.IGNORECASE | re.DOTALL)
     if kind is Kind.IDS:
-        return whole(wanted) in value
-    return bool(_comparable(kind, value, zone) == _comparable(kind, wanted, zone))
+        return whole(value)
+    if kind is Kind.INT and operation in _ORDERED:
+        return whole(value) or 0
+    return _comparable(kind, value, zone)
 
 
-def _ordered(test: Callable[[Any, Any], bool]) -> Callable[[Kind, Any, Any, tzinfo], bool]:
-    def compare(kind: Kind, value: Any, wanted: Any, zone: tzinfo) -> bool:
-        left, right = _comparable(kind, value, zone), _comparable(kind, wanted, zone)
-        return left is not None and right is not None and test(left, right)
-
-    return compare
-
-
-def _contains(kind: Kind, value: Any, wanted: Any, zone: tzinfo) -> bool:
-    return _text(wanted).casefold() in _text(value).casefold()
-
-
-def _like(kind: Kind, value: Any, wanted: Any, zone: tzinfo) -> bool:
-    pattern = "".join({"%": ".*", "_": "."}.get(letter, re.escape(letter)) for letter in _text(wanted))
-    return re.fullmatch(pattern, _text(value), re.IGNORECASE | re.DOTALL) is not None
-
-
-_TESTS: Mapping[str, Callable[[Kind, Any, Any, tzinfo], bool]] = {
-    "eq": _equal,
-    "gt": _ordered(lambda left, right: left > right),
-    "ge": _ordered(lambda left, right: left >= right),
-    "lt": _ordered(lambda left, right: left < right),
-    "le": _ordered(lambda left, right: left <= right),
-    "contains": _contains,
-    "like": _like,
-}
+_ORDERED: Mapping[str, Callable[[Any, Any], Any]] = {"gt": gt, "ge": ge, "lt": lt, "le": le}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import tzinfo
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 from imaprouter.sandbox.fields import Kind
@@ -23,17 +23,26 @@ class Page(NamedTuple):
     next: int | None
 
 
-def passing(rows: Iterable[Row], conditions: Sequence[Condition], zone: tzinfo) -> list[Row]:
-    """Return the rows that pass all conditions."""
-    return [row for row in rows if all(each.holds(row.get(each.name), zone) for each in conditions)]
+def passing(rows: Iterable[Row], conditions: Sequence[Condition]) -> Iterator[Row]:
+    """Yield the rows that pass all conditions."""
+    return (row for row in rows if all(each.holds(row) for each in conditions))
 
 
-def ordered(rows: Sequence[Row], order: Mapping[str, Any], columns: Mapping[str, Kind]) -> list[Row]:
-    """Sort by `{FIELD: ASC|DESC}`, unset values first; unknown fields are dropped, ties keep their order."""
+def ordered(rows: Iterable[Row], order: Mapping[str, Any], columns: Mapping[str, Kind]) -> Iterable[Row]:
+    """Sort by `{FIELD: ASC|DESC}`, unset values first; unknown fields are dropped, ties keep their order.
+
+    `rows` come by ascending id: where that is the order wanted they are not even counted.
+    """
+    known = [
+        (name, str(direction).strip().upper() == "DESC")
+        for name, direction in order.items()
+        if name in columns
+    ]
+    if not known or known[0] == ("ID", False):
+        return rows
     result = list(rows)
-    for name, direction in reversed(list(order.items())):
-        if name in columns:
-            result.sort(key=_sort_key(name), reverse=str(direction).strip().upper() == "DESC")
+    for name, descending in reversed(known):
+        result.sort(key=_sort_key(name), reverse=descending)
     return result
 
 
@@ -45,24 +54,26 @@ def _sort_key(name: str) -> Callable[[Row], tuple[bool, Any]]:
     return key
 
 
-def legacy_page(rows: list[T], start: Any) -> Page:
+def legacy_page(rows: Iterable[T], start: Any) -> Page:
     """Cut a legacy page: `start` is floored to 50, beyond the end it is page 1, negative means uncounted."""
     offset = whole(start) or 0
     if offset < 0:
-        return Page(rows[:PAGE], 0, None)
+        return Page(list(islice(rows, PAGE)), 0, None)
+    counted = list(rows)
     offset -= offset % PAGE
-    if offset >= len(rows):
+    if offset >= len(counted):
         offset = 0
-    return Page(rows[offset : offset + PAGE], len(rows), _next(rows, offset))
+    return Page(counted[offset : offset + PAGE], len(counted), _next(counted, offset))
 
 
-def item_page(rows: list[T], start: Any) -> Page:
+def item_page(rows: Iterable[T], start: Any) -> Page:
     """Cut a page of crm.item.list: beyond the end it is empty, exactly -1 leaves out `total` and `next`."""
     offset = whole(start) or 0
     if offset == -1:
-        return Page(rows[:PAGE], None, None)
+        return Page(list(islice(rows, PAGE)), None, None)
+    counted = list(rows)
     offset = max(0, offset - offset % PAGE)
-    return Page(rows[offset : offset + PAGE], len(rows), _next(rows, offset))
+    return Page(counted[offset : offset + PAGE], len(counted), _next(counted, offset))
 
 
 def _next(rows: Sequence[Any], offset: int) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -134,9 +134,11 @@ class Importer:
         return True
 
     def _is_employee(self, address: str) -> bool:
-        """An active user's address, or that of any connected mailbox (mail-internals 1.8 point 11)."""
-        users = self._crm.users.values()
-        if any(user["ACTIVE"] and str(user.get("EMAIL") or "").lower() == address for user in users):
+        """An address of an active user with a department or of a mailbox (mail-internals 1.8 point 11)."""
+        if any(
+            str(user.get("EMAIL") or "").lower() == address and user["ACTIVE"] and _has_department(user)
+            for user in self._crm.users.values()
+        ):
             return True
         return any(
             address in {box.email.lower(), box.name.lower(), box.username.lower()} for box in self._mailboxes
@@ -173,6 +175,8 @@ class Importer:
     def _bindings(self, letter: Letter, outgoing: bool, parent: int | None) -> tuple[list[Pair], str]:
         match, address, excluded = self._search(letter, outgoing, parent)
         found = bindings_of(self._crm, match, self._crm.quirks.binding_order)
+        if not outgoing:
+            self._merge_addresses(letter, found, address)
         inherited = self._inherited(parent)
         if inherited is not None:
             return [inherited, *(pair for pair in found if pair[0] not in (DEAL, LEAD))], ""
@@ -181,8 +185,6 @@ class Importer:
         created = self._created(letter, outgoing, found)
         if created is not None:
             return one_of_the_owners_type([created, *found]), ""
-        if not outgoing and found:
-            self._merge_addresses(letter, found, address)
         return found, "" if found else "nobody known, nothing created"
 
     def _search(self, letter: Letter, outgoing: bool, parent: int | None) -> tuple[Match, str, bool]:
@@ -327,6 +329,11 @@ class Importer:
         name = ENTITY_NAMES[owner[0]]
         title = title_of(owner[0], self._crm.entities[owner[0]][owner[1]])
         return f"{_subject(letter)} [url=/crm/{name}/details/{owner[1]}/]{title}[/url]"
+
+
+def _has_department(user: Mapping[str, Any]) -> bool:
+    """Whether a user is of the intranet: extranet users, who may be clients, have no department."""
+    return bool(user["USER_TYPE"] == "employee" and user.get("UF_DEPARTMENT", True))
 
 
 def _subject(letter: Letter) -> str:

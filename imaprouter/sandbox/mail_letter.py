@@ -155,7 +155,11 @@ def _text(data: bytes, charset: str) -> str:
 
 
 def addresses(line: str) -> list[str]:
-    """Addresses of a decoded line, lower-cased: what is in angle brackets, else what looks like one."""
+    """Addresses of a decoded line, lower-cased: what is in angle brackets, else what looks like one.
+
+    Of a name that itself holds an address in brackets, `"Maria <m@a.ru>" <x@b.ru>`, the first one counts.
+    What the portal makes of that is not known: mail-internals says nothing of it.
+    """
     found = []
     for piece in _BETWEEN_COMMAS.findall(line):
         part = piece[:_LONGEST_ADDRESS]

@@ -15,12 +15,11 @@ from imaprouter.sandbox.rows import Row
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What an address belongs to; `withheld` when the queue filter hid all of it."""
+    """What an address belongs to."""
 
     companies: tuple[int, ...] = ()
     contacts: tuple[int, ...] = ()
     leads: tuple[int, ...] = ()
-    withheld: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.companies or self.contacts or self.leads)
@@ -37,14 +36,13 @@ def find(crm: Crm, address: str, queue: Collection[int] | None) -> Match:
         )
         for kind, numbers in found.items()
     }
-    withheld = any(found.values()) and not any(seen.values())
-    return Match(seen[COMPANY], seen[CONTACT], seen[LEAD], withheld)
+    return Match(seen[COMPANY], seen[CONTACT], seen[LEAD])
 
 
 def bindings_of(crm: Crm, match: Match, order: Literal["sorted", "found"]) -> list[Pair]:
     """Return bindings, owner first: the last modified open deal, company and/or contact, else a lead."""
-    company = _best(crm, match.companies, lambda number: open_deals(crm, company=number))
-    contact = _best(crm, match.contacts, lambda number: open_deals(crm, contact=number))
+    company = _best(crm, match.companies, lambda number: _business(crm, company=number))
+    contact = _best(crm, match.contacts, lambda number: _business(crm, contact=number))
     found: list[Pair] = []
     if company is not None:
         found += [*_business(crm, company=company), (COMPANY, company)]
@@ -115,10 +113,11 @@ def _newest(rows: Iterable[Row]) -> list[int]:
     return [row["ID"] for row in sorted(rows, key=_recency, reverse=True)]
 
 
-def _best(crm: Crm, numbers: Sequence[int], deals_of: Callable[[int], list[int]]) -> int | None:
-    """The client who owns the last modified open deal; without any deal the first one."""
-    deals = {number: deals_of(number) for number in numbers}
-    owners = [number for number in numbers if deals[number]]
-    if owners:
-        return max(owners, key=lambda number: _recency(crm.entities[DEAL][deals[number][0]]))
+def _best(crm: Crm, numbers: Sequence[int], business_of: Callable[[int], list[Pair]]) -> int | None:
+    """The client who owns the last modified open deal, else repeat lead; without any the first one."""
+    newest = {number: found[0] for number in numbers if (found := business_of(number))}
+    for type_id in (DEAL, LEAD):
+        owners = [number for number, pair in newest.items() if pair[0] == type_id]
+        if owners:
+            return max(owners, key=lambda number: _recency(crm.entities[type_id][newest[number][1]]))
     return numbers[0] if numbers else None

@@ -32,12 +32,15 @@ _PREVIEW = 200
 def activity_list(call: Call) -> Reply:
     """crm.activity.list; without an order START_TIME ASC."""
     filter_, order = legacy_array(call.params, "filter"), legacy_array(call.params, "order")
-    crm, zone = call.crm, call.crm.zone
-    visible = [_searchable(row) for _, row in sorted(crm.activities.items()) if crm.sees(row, call.user_id)]
-    rows = passing(visible, legacy_conditions(filter_, ACTIVITY), zone)
+    crm = call.crm
+    conditions = legacy_conditions(filter_, ACTIVITY, crm.zone)
+    rows = (row for row in crm.activities.candidates(conditions) if crm.sees(row, call.user_id))
+    if any(each.name == "DESCRIPTION" for each in conditions):
+        rows = (_searchable(row) for row in rows)
+    rows = (row for row in passing(rows, conditions))
     pairs = _binding_pairs(filter_.get("BINDINGS"))
     if pairs:
-        rows = [row for row in rows for _ in range(_matches(crm.bindings(row["ID"]), pairs))]
+        rows = (row for row in rows for _ in range(_matches(crm.bindings(row["ID"]), pairs)))
     page = legacy_page(
         ordered(rows, order or {"START_TIME": "ASC"}, ACTIVITY), legacy_param(call.params, "start")
     )

@@ -93,8 +93,9 @@ def _check_bound(pair: Pair, bindings: list[Pair]) -> None:
 
 
 def _move_error(call: Call, code: str, text: str) -> Refusal:
+    """These two texts are not localised (mail-internals 5.1)."""
     codes: dict[str, str | int] = {"off": f"{code}_ERROR", "no_suffix": code, "no_code": 0}
-    return Refusal(codes[call.quirks.old_move_errors], text)
+    return Refusal(codes[call.quirks.old_move_errors], text, always_english=True)
 
 
 METHODS = {

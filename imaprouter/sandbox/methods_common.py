@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ _USER_COLUMNS = {
     "WORK_POSITION": Kind.TEXT,
     "USER_TYPE": Kind.TEXT,
 }
+_SHOWN_USERS = frozenset({"employee", "extranet"})
 #: Entities of crm.status.list: (STATUS_ID, NAME, SEMANTICS).
 _DEAL_STAGES = (
     ("NEW", "New", None),
@@ -36,12 +37,15 @@ _LEAD_STAGES = (("NEW", "New", None), ("CONVERTED", "Converted", "S"), ("JUNK", 
 
 
 def user_get(call: Call) -> Reply:
-    """user.get: ID a string, ACTIVE a boolean, EMAIL not in scope user_brief (rest.md 4.4)."""
+    """user.get: ID a string, ACTIVE a boolean, EMAIL not in scope user_brief, no bots (rest.md 4.4)."""
     filter_ = dict(legacy_array(call.params, "filter"))
     for key in [key for key in filter_ if key.lstrip("=!") == "ACTIVE"]:
         filter_[key] = _flag(filter_[key])
-    rows = [{**user, "ACTIVE": _flag(user["ACTIVE"])} for _, user in sorted(call.crm.users.items())]
-    rows = passing(rows, legacy_conditions(filter_, _USER_COLUMNS), call.crm.zone)
+    people = [user for _, user in sorted(call.crm.users.items()) if user["USER_TYPE"] in _SHOWN_USERS]
+    rows: Iterable[Row] = passing(
+        ({**user, "ACTIVE": _flag(user["ACTIVE"])} for user in people),
+        legacy_conditions(filter_, _USER_COLUMNS, call.crm.zone),
+    )
     sort = str(legacy_param(call.params, "sort") or "ID")
     direction = legacy_param(call.params, "order")
     rows = ordered(rows, {sort: direction if isinstance(direction, str) else "ASC"}, _USER_COLUMNS)
@@ -74,7 +78,7 @@ def _user(call: Call, user: Row) -> Row:
     if call.scopes & {"user", "user_basic"}:
         shown["EMAIL"] = user.get("EMAIL") or ""
         shown["WORK_POSITION"] = user.get("WORK_POSITION") or ""
-        shown["UF_DEPARTMENT"] = user.get("UF_DEPARTMENT") or [1]
+        shown["UF_DEPARTMENT"] = user.get("UF_DEPARTMENT", [1] if shown["USER_TYPE"] == "employee" else [])
     return shown
 
 

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import tzinfo
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from imaprouter.sandbox.fields import COLUMNS, DEAL, LINKS, MULTIFIELDS, Kind, item_name
 from imaprouter.sandbox.filters import Condition, split_key
 from imaprouter.sandbox.listing import Page, item_page, ordered
 from imaprouter.sandbox.replies import Call, Method, Refusal, Reply, required_int
-from imaprouter.sandbox.rows import Row, known_columns
+from imaprouter.sandbox.rows import Row
 from imaprouter.sandbox.values import instant, typed, whole
 
-Predicate = Callable[[Row], bool]
 _NUMBERS_AS_TEXT = frozenset({"OPPORTUNITY", "TAX_VALUE"})
 _LINK_COLUMNS = frozenset({"COMPANY_ID", "CONTACT_ID", "LEAD_ID", "QUOTE_ID"})
 
 
 def item_list(call: Call) -> Reply:
     """crm.item.list: an unknown field is an error; `fm` comes only without a select or with `*`."""
-    type_id = _entity_type(call)
-    rows = [
+    type_id, crm = _entity_type(call), call.crm
+    names = _names(call, type_id, crm.user_fields[type_id])
+    test = _filter(call, names, _mapping(call.params.get("filter"), "filter"))
+    rows = (
         row
-        for _, row in sorted(call.crm.entities[type_id].items())
-        if call.crm.may_read((type_id, row["ID"]))
-    ]
-    names = _names(call, type_id, rows)
-    rows = list(filter(_predicate(call, names, _mapping(call.params.get("filter"), "filter")), rows))
+        for row in crm.entities[type_id].candidates(test.conditions if not test.either else ())
+        if crm.may_read((type_id, row["ID"])) and test.holds(row)
+    )
     order = _mapping(call.params.get("order"), "order")
     for name in order:
         if name not in names:
@@ -47,7 +46,7 @@ def item_get(call: Call) -> Reply:
         raise Refusal("NOT_FOUND", "Element not found")
     if not call.crm.may_read((type_id, number)):
         raise Refusal("ACCESS_DENIED", "Access denied")
-    names = _names(call, type_id, [row])
+    names = _names(call, type_id, [name for name in row if name.startswith("UF_")])
     return Reply({"item": _item(call, type_id, row, names)})
 
 
@@ -77,11 +76,9 @@ def _entity_type(call: Call) -> int:
     return type_id
 
 
-def _names(call: Call, type_id: int, rows: Iterable[Row]) -> dict[str, tuple[str, Kind]]:
+def _names(call: Call, type_id: int, user_fields: Iterable[str]) -> dict[str, tuple[str, Kind]]:
     """Item name to (column, kind), user fields included."""
-    columns = dict(COLUMNS[type_id])
-    for row in rows:
-        columns |= known_columns(type_id, row)
+    columns = dict(COLUMNS[type_id]) | dict.fromkeys(sorted(user_fields), Kind.TEXT)
     original = call.params.get("useOriginalUfNames") == "Y"
     return {
         column if original and column.startswith("UF_") else item_name(column): (column, kind)
@@ -101,23 +98,31 @@ def _invalid(text: str) -> Refusal:
     return Refusal("INVALID_ARG_VALUE", text)
 
 
-def _predicate(call: Call, names: Mapping[str, tuple[str, Kind]], filter_: Mapping[str, Any]) -> Predicate:
-    """Check a filter, return its test; nested filters carry `logic` and numbered branches (rest.md 4.2)."""
-    tests: list[Predicate] = []
-    for key, value in filter_.items():
-        if key.isdigit():
-            tests.append(_predicate(call, names, _mapping(value, "filter")))
-        elif key.lower() != "logic":
-            condition = _condition(call, names, key, value)
-            tests.append(partial(_holds, condition, call.crm.zone))
-    either = str(filter_.get("logic", "AND")).upper() == "OR"
-    if not tests:
-        return lambda _: True
-    return lambda row: any(test(row) for test in tests) if either else all(test(row) for test in tests)
+@dataclass(frozen=True, slots=True)
+class _Filter:
+    """Conditions and nested filters, all of which must hold, or any if `either`."""
+
+    conditions: tuple[Condition, ...]
+    nested: tuple[_Filter, ...]
+    either: bool
+
+    def holds(self, row: Row) -> bool:
+        results = chain(
+            (condition.holds(row) for condition in self.conditions),
+            (each.holds(row) for each in self.nested),
+        )
+        return any(results) if self.either else all(results)
 
 
-def _holds(condition: Condition, zone: tzinfo, row: Row) -> bool:
-    return condition.holds(row.get(condition.name), zone)
+def _filter(call: Call, names: Mapping[str, tuple[str, Kind]], filter_: Mapping[str, Any]) -> _Filter:
+    """Check and read a filter; nested ones carry `logic` and numbered branches (rest.md 4.2)."""
+    plain = [(key, value) for key, value in filter_.items() if not key.isdigit() and key.lower() != "logic"]
+    conditions = tuple(_condition(call, names, key, value) for key, value in plain)
+    nested = tuple(
+        _filter(call, names, _mapping(value, "filter")) for key, value in filter_.items() if key.isdigit()
+    )
+    either = str(filter_.get("logic", "AND")).upper() == "OR" and bool(conditions or nested)
+    return _Filter(conditions, nested, either)
 
 
 def _condition(call: Call, names: Mapping[str, tuple[str, Kind]], key: str, value: Any) -> Condition:
@@ -131,7 +136,7 @@ def _condition(call: Call, names: Mapping[str, tuple[str, Kind]], key: str, valu
     values = tuple(value) if isinstance(value, list) else (value,)
     for each in values:
         _check_value(name, kind, each, call)
-    return Condition(column, kind, operation, negated, values)
+    return Condition(column, kind, operation, negated, values, call.crm.zone)
 
 
 def _check_value(name: str, kind: Kind, value: Any, call: Call) -> None:
@@ -143,14 +148,14 @@ def _check_value(name: str, kind: Kind, value: Any, call: Call) -> None:
 
 
 def _item(call: Call, type_id: int, row: Row, names: Mapping[str, tuple[str, Kind]]) -> Row:
-    item = {name: _typed(call, column, row.get(column)) for name, (column, _) in names.items()}
-    item |= _links(call, type_id, row)
-    communications = _communications(type_id, row)
-    item |= communications
     select = _select(call.params.get("select"))
-    if not select or "*" in select:
-        return item
-    return {name: item[name] for name in select if name in item and name != "fm"}
+    everything = not select or "*" in select
+    chosen = names.keys() if everything else [name for name in select if name in names]
+    item = {name: _typed(call, names[name][0], row.get(names[name][0])) for name in chosen}
+    beside = _links(call, type_id, row) | _communications(type_id, row)
+    if everything:
+        return item | beside
+    return item | {name: beside[name] for name in select if name in beside and name != "fm"}
 
 
 def _select(value: Any) -> Sequence[str]:

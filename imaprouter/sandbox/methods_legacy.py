@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -30,7 +30,7 @@ from imaprouter.sandbox.replies import (
     legacy_param,
     legacy_select,
 )
-from imaprouter.sandbox.rows import Row, known_columns
+from imaprouter.sandbox.rows import Row
 from imaprouter.sandbox.values import legacy
 
 _LINK_COLUMNS = frozenset({"COMPANY_ID", "CONTACT_ID", "LEAD_ID", "QUOTE_ID"})
@@ -41,12 +41,15 @@ _MOST_HITS = 20
 def entity_list(type_id: int, call: Call) -> Reply:
     """crm.<entity>.list: unknown filter keys vanish, multifields by name only, EMAIL matched exactly."""
     filter_, order = legacy_array(call.params, "filter"), legacy_array(call.params, "order")
-    rows = [row for number, row in _sorted(call.crm, type_id) if call.crm.may_read((type_id, number))]
-    columns = _columns(type_id, rows)
-    rows = passing(rows, legacy_conditions(filter_, columns), call.crm.zone)
-    rows = [row for row in rows if _multifields_match(row, filter_)]
+    crm, user_fields = call.crm, sorted(call.crm.user_fields[type_id])
+    columns = dict(COLUMNS[type_id]) | dict.fromkeys(user_fields, Kind.TEXT)
+    conditions = legacy_conditions(filter_, columns, crm.zone)
+    rows = (
+        row
+        for row in passing(crm.entities[type_id].candidates(conditions), conditions)
+        if crm.may_read((type_id, row["ID"])) and _multifields_match(row, filter_)
+    )
     page = legacy_page(ordered(rows, order, columns), legacy_param(call.params, "start"))
-    user_fields = [name for name in columns if name.startswith("UF_")]
     names = selected(
         legacy_select(call.params), list(COLUMNS[type_id]), [*_multifields_of(type_id), *user_fields]
     )
@@ -56,19 +59,9 @@ def entity_list(type_id: int, call: Call) -> Reply:
 def entity_get(type_id: int, call: Call) -> Reply:
     """crm.<entity>.get: all columns, user fields and multifields."""
     row = _readable(call, type_id, legacy_id(call.params), "Not found")
-    names = [*known_columns(type_id, row), *_multifields_of(type_id)]
+    user_fields = [name for name in row if name.startswith("UF_")]
+    names = [*COLUMNS[type_id], *user_fields, *_multifields_of(type_id)]
     return Reply(_shown(call, row, names))
-
-
-def _sorted(crm: Crm, type_id: int) -> Iterator[tuple[int, Row]]:
-    return iter(sorted(crm.entities[type_id].items()))
-
-
-def _columns(type_id: int, rows: Iterable[Row]) -> dict[str, Kind]:
-    columns = dict(COLUMNS[type_id])
-    for row in rows:
-        columns |= known_columns(type_id, row)
-    return columns
 
 
 def _multifields_of(type_id: int) -> tuple[str, ...]:
@@ -133,11 +126,13 @@ def relation(owner: int, linked: int, call: Call) -> Reply:
 def _links(crm: Crm, owner: int, row: Row) -> list[int]:
     if owner in LINKS:
         return list(row[LINKS[owner]])
-    return [number for number, contact in _sorted(crm, CONTACT) if row["ID"] in contact["COMPANY_IDS"]]
+    return [
+        contact["ID"] for contact in crm.entities[CONTACT].ascending() if row["ID"] in contact["COMPANY_IDS"]
+    ]
 
 
 def find_by_communication(call: Call) -> Reply:
-    """crm.duplicate.findbycomm: at most twenty values; twenty hits of one kind hide the later kinds."""
+    """crm.duplicate.findbycomm: twenty values, twenty hits of each; twenty ids of a kind hide later kinds."""
     kind = str(legacy_param(call.params, "type") or "").upper()
     if not kind:
         raise _findbycomm_error(call, "Communication type is not defined")
@@ -148,14 +143,10 @@ def find_by_communication(call: Call) -> Reply:
         raise _findbycomm_error(call, "Communication values is not defined")
     found: dict[str, list[int]] = {}
     for type_id in _kinds_asked(call):
-        numbers = [
-            number
-            for number, row in _sorted(call.crm, type_id)
-            if call.crm.may_read((type_id, number))
-            and any(each["VALUE"].strip().lower() in values for each in row.get(kind) or [])
-        ]
+        hits = (call.crm.with_communication(type_id, kind, value)[:_MOST_HITS] for value in values)
+        numbers = sorted({number for each in hits for number in each if call.crm.may_read((type_id, number))})
         if numbers:
-            found[ENTITY_NAMES[type_id].upper()] = numbers[:_MOST_HITS]
+            found[ENTITY_NAMES[type_id].upper()] = numbers
         if len(numbers) >= _MOST_HITS:
             break
     return Reply(found or [])

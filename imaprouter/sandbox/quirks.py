@@ -28,6 +28,8 @@ class Quirks:
     denied_status: Literal[401, 403] = 401
     #: `time` in answers: with the load limiter's keys, without them, or not at all (rest.md 1.4).
     time_block: Literal["full", "no_operating", "absent"] = "full"
+    #: Errors carry the `time` of the call too: 'sometimes' (rest.md 1.7).
+    time_in_errors: bool = False
     #: Status of an error of crm.contact.company.items.get: the page documents 200 (rest.md 4.3).
     relation_error_status: Literal[200, 400] = 400
     #: crm.duplicate.findbycomm puts its text into `error` (docs) instead of an empty code (code).

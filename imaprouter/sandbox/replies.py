@@ -22,11 +22,14 @@ Params = dict[str, Any]
 class Refusal(Exception):
     """An error answer: HTTP status, `error` and `error_description` (rest.md 1.7)."""
 
-    def __init__(self, code: str | int, text: str, status: int = 400) -> None:
+    def __init__(
+        self, code: str | int, text: str, status: int = 400, *, always_english: bool = False
+    ) -> None:
         super().__init__(text)
         self.code = code
         self.text = text
         self.status = status
+        self.always_english = always_english
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,15 +117,16 @@ class Rest:
         """Return HTTP status and JSON body of a single call (rest.md 1.4, 1.7)."""
         outcome = executed.outcome
         if isinstance(outcome, Refusal):
-            return outcome.status, self.error(outcome)
+            time = executed.time if self.quirks.time_in_errors else None
+            return outcome.status, self.error(outcome) | ({"time": time} if time else {})
         body: dict[str, Any] = {"result": outcome.result}
         body |= {name: value for name in ("total", "next") if (value := getattr(outcome, name)) is not None}
         return 200, body | ({"time": executed.time} if executed.time else {})
 
     def error(self, refusal: Refusal) -> dict[str, Any]:
-        """The error envelope; texts may be localised and carry HTML (rest.md 1.7)."""
+        """The error envelope; most texts may be localised and carry HTML (rest.md 1.7)."""
         text = refusal.text
-        if self.quirks.localised_texts and text:
+        if self.quirks.localised_texts and text and not refusal.always_english:
             text = "Falha ao executar a solicitação.<br>"
         return {"error": refusal.code, "error_description": text}
 

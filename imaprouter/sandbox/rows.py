@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -19,12 +20,12 @@ from imaprouter.sandbox.fields import (
     LEAD,
     LINKS,
     MULTIFIELDS,
-    Kind,
 )
 from imaprouter.sandbox.values import stored, whole
 
 Row = dict[str, Any]
 EMAIL_TYPE_ID = 4
+_URN_IN_ID = re.compile(r"crm\.activity\.((\d+)-\w+)@", re.IGNORECASE)
 _FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 _WORK_ENDS_AT = 19
 
@@ -115,7 +116,8 @@ def _derive_stage(type_id: int, row: Row, raw: Mapping[str, Any]) -> None:
 def activity_row(raw: Mapping[str, Any], *, zone: tzinfo, now: datetime) -> Row:
     """Return the full row of an e-mail activity with the importer's defaults (mail-internals 3.1).
 
-    Fields that REST never shows (URN, PARENT_ID, UF_MAIL_MESSAGE) are kept beside the columns.
+    Fields that REST never shows (URN, PARENT_ID, UF_MAIL_MESSAGE) are kept beside the columns. The URN of a
+    letter that the CRM sent is in its Message-ID too, from where a snapshot's activities have it.
     """
     row: Row = dict.fromkeys(ACTIVITY)
     row |= {
@@ -146,9 +148,18 @@ def activity_row(raw: Mapping[str, Any], *, zone: tzinfo, now: datetime) -> Row:
     for name, value in raw.items():
         if name != "BINDINGS":
             row[name] = stored(value, ACTIVITY[name], zone) if name in ACTIVITY else value
+    row["URN"] = row.get("URN") or _urn(row)
     row["STATUS"] = status_of(row["COMPLETED"])
     row["EDITOR_ID"] = row["EDITOR_ID"] or row["RESPONSIBLE_ID"]
     return row
+
+
+def _urn(row: Row) -> str:
+    """The URN in `<crm.activity.<URN>@<host>>`, '' if the Message-ID is another's (mail-internals 4)."""
+    headers = row["SETTINGS"].get("MESSAGE_HEADERS") if isinstance(row["SETTINGS"], dict) else None
+    message_id = headers.get("Message-Id") if isinstance(headers, dict) else None
+    found = _URN_IN_ID.search(str(message_id or ""))
+    return found.group(1) if found and found.group(2) == str(row["ID"]) else ""
 
 
 def status_of(completed: str) -> int:
@@ -173,8 +184,3 @@ def title_of(type_id: int, row: Row) -> str:
     """What people call an object."""
     name = " ".join(str(row[part]) for part in ("NAME", "LAST_NAME") if row.get(part))
     return str(row.get("TITLE") or name or f"{ENTITY_NAMES[type_id]} {row['ID']}")
-
-
-def known_columns(type_id: int, row: Row) -> dict[str, Kind]:
-    """The columns of a kind of object, with the user fields that this row has."""
-    return dict(COLUMNS[type_id]) | {name: Kind.TEXT for name in row if name.startswith("UF_")}

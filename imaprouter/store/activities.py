@@ -53,7 +53,7 @@ class Activities(Tables):
 
     def unpaired(self, seen_before: datetime | None = None) -> list[Activity]:
         """Activities that no message was found for, by id; only those first seen before `seen_before`."""
-        query = "SELECT activity FROM activities WHERE message_id IS NULL"
+        query = "SELECT activity FROM activities INDEXED BY activities_unpaired WHERE message_id IS NULL"
         if seen_before:
             rows = self._rows(f"{query} AND first_seen_at < ? ORDER BY id", (to_text(seen_before),))
         else:

@@ -57,6 +57,12 @@ class Folders(Tables):
         with transaction(self._db):
             self._db.execute("DELETE FROM anchors WHERE folder_id = ?", (folder.id,))
             self._db.execute(
+                "UPDATE messages SET state = 'settled', result = 'ignored',"
+                " note = 'the folder was renumbered and is read again'"
+                " WHERE folder_id = ? AND state = 'unreadable'",
+                (folder.id,),
+            )
+            self._db.execute(
                 "UPDATE folders SET uidvalidity = ?, epoch = epoch + 1, cursor = 0 WHERE id = ?",
                 (uidvalidity, folder.id),
             )

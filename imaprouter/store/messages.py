@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from imaprouter.address import canonical_id
+from imaprouter.address import canonical_id, portal_id
+from imaprouter.copies import letter_key
 from imaprouter.model import (
     Decision,
     Direction,
@@ -103,10 +104,13 @@ SELECT count(*), max(json_extract(decision, '$.rule') = 'loop') FROM (
 """
 # SQLite's limit of values in one statement was 999 for long.
 _MANY = 400
+# Copies of one mail reach their mailboxes within two days, in seconds.
+_APART = 2 * 86_400
 _HAS_ACTIVITY = "EXISTS (SELECT 1 FROM activities a WHERE a.message_id = m.id)"
 _PAIRED = f"m.same_as IS NULL AND {_HAS_ACTIVITY}"
-# A missing one is still paired when its activity comes after all.
-_UNPAIRED = f"m.state IN ('waiting', 'review', 'missing') AND NOT {_HAS_ACTIVITY}"
+# A missing one is still paired when its activity comes after all; what the portal is still to be asked about
+# is not decided yet. The unary plus keeps SQLite from preferring the index by state to that by second.
+_UNPAIRED = f"+m.state IN ('waiting', 'review', 'missing') AND NOT m.open_questions AND NOT {_HAS_ACTIVITY}"
 
 
 class Messages(Threads):
@@ -160,6 +164,17 @@ class Messages(Threads):
         row = self._row(EXCHANGE, (pair_key, int(arrived.timestamp()), mailbox, written, most))
         return Exchange(row[0], bool(row[1])) if row else Exchange()
 
+    def same_mail_before(
+        self, folder: Folder, fingerprint: str, internal_date: datetime, size: int
+    ) -> StoredMessage | None:
+        """The message that this one was before the folder was renumbered; each is found once."""
+        found = self._messages(
+            "m.mailbox = ? AND m.fingerprint = ? AND m.internal_date = ? AND m.size = ?"
+            " AND m.folder_id = ? AND m.epoch < ? ORDER BY m.id LIMIT 1",
+            (folder.mailbox, fingerprint, to_text(internal_date), size, folder.id, folder.epoch),
+        )
+        return found[0] if found else None
+
     def move_to_epoch(self, message_id: int, folder: Folder, uid: int) -> None:
         """The message has a new UID in this folder's current epoch. Call it inside `transaction()`."""
         self._db.execute(
@@ -172,11 +187,36 @@ class Messages(Threads):
         values = _decided(message, now)
         changes = ", ".join(f"{name} = :{name}" for name in values)
         changed = self._db.execute(
-            f"UPDATE messages SET {changes} WHERE id = :id AND state IN ('waiting', 'review', 'unreadable')",
+            f"UPDATE messages SET {changes} WHERE id = :id AND state <> 'settled'",
             {**values, "id": message_id},
         )
+        # An answer that comes too late is no open question either.
+        self._db.execute("UPDATE messages SET open_questions = 0 WHERE id = ?", (message_id,))
         if changed.rowcount:
             self._learn(message_id, message.envelope, hints=_hints(message))
+
+    def copies(self, mailbox: str, envelope: Envelope, arrived: datetime) -> list[StoredMessage]:
+        """The same mail in other mailboxes, by its Message-ID or, where a relay rewrote it, by what it says."""
+        second = int(arrived.timestamp())
+        return self._messages(
+            "m.mailbox <> ? AND m.same_as IS NULL AND m.internal_second BETWEEN ? AND ? AND m.id IN"
+            " (SELECT id FROM messages WHERE message_id = ? AND message_id <> ''"
+            " UNION SELECT id FROM messages WHERE letter_key = ? AND letter_key <> '') ORDER BY m.id",
+            (
+                mailbox,
+                second - _APART,
+                second + _APART,
+                canonical_id(envelope.message_id),
+                letter_key(envelope),
+            ),
+        )
+
+    def decide_again(self, message_id: int) -> None:
+        """Something new is known of a message that nothing was done for yet: the binder decides it again."""
+        self._db.execute(
+            "UPDATE messages SET open_questions = 1 WHERE id = ? AND state IN ('waiting', 'review')",
+            (message_id,),
+        )
 
     def unreadable_uids(self, folder: Folder) -> dict[int, int]:
         """UID to journal id of the messages that this folder's server could not hand over."""
@@ -190,7 +230,7 @@ class Messages(Threads):
     def by_reference(self, reference: str) -> list[StoredMessage]:
         """By journal id (digits only) or by Message-ID, also one that a gateway replaced."""
         if reference.isascii() and reference.isdigit():
-            return self._messages("m.id = ?", (int(reference),))
+            return self._messages("m.id = ?", (portal_id(reference),))
         key = canonical_id(reference)
         return self._messages(f"m.id IN ({CLAIMED}) ORDER BY m.id", (key,)) if key else []
 
@@ -222,11 +262,11 @@ class Messages(Threads):
                 found.update((message.id, message) for message in near)
         return [found[number] for number in sorted(found)]
 
-    def expired(self, before: datetime) -> list[StoredMessage]:
+    def expired(self, before: datetime, limit: int = -1) -> list[StoredMessage]:
         """Waiting messages that were recorded before `before` and still have no activity."""
         return self._messages(
-            f"{_UNPAIRED} AND m.state = 'waiting' AND m.recorded_at < ? ORDER BY m.id",
-            (to_text(before),),
+            f"{_UNPAIRED} AND m.state = 'waiting' AND m.recorded_at < ? ORDER BY m.id LIMIT ?",
+            (to_text(before), limit),
         )
 
     def earliest_unpaired(self) -> datetime | None:
@@ -239,12 +279,13 @@ class Messages(Threads):
 
     def waits_since(self, recorded_after: datetime) -> bool:
         """Whether a message recorded after that waits for its activity, or for an answer of the portal."""
-        row = self._row(
-            f"SELECT 1 FROM messages m WHERE m.open_questions OR (m.state IN ('waiting', 'review')"
-            f" AND m.recorded_at > ? AND NOT {_HAS_ACTIVITY}) LIMIT 1",
+        asked = self._row("SELECT 1 FROM messages WHERE open_questions LIMIT 1")
+        waiting = self._row(
+            "SELECT 1 FROM messages m WHERE m.state IN ('waiting', 'review') AND m.recorded_at > ?"
+            f" AND NOT {_HAS_ACTIVITY} LIMIT 1",
             (to_text(recorded_after),),
         )
-        return row is not None
+        return asked is not None or waiting is not None
 
     def set_state(
         self,
@@ -256,7 +297,11 @@ class Messages(Threads):
         note: str = "",
         person_target: Target | None = None,
     ) -> None:
-        """Where the message stands now; a person's choice is remembered for the thread."""
+        """Where the message stands now.
+
+        A person's choice is remembered for the thread; where it is not clear what he chose, the thread
+        inherits nothing of this message any more.
+        """
         self._db.execute(
             "UPDATE messages SET state = ?, result = ?, note = ?, settled_at = ?,"
             " person_type = coalesce(?, person_type), person_id = coalesce(?, person_id) WHERE id = ?",
@@ -270,6 +315,10 @@ class Messages(Threads):
                 message_id,
             ),
         )
+        if result is Result.PERSON and person_target is None:
+            self._db.execute(
+                "UPDATE messages SET target_type = NULL, target_id = NULL WHERE id = ?", (message_id,)
+            )
 
     def set_note(self, message_id: int, note: str) -> None:
         self._db.execute("UPDATE messages SET note = ? WHERE id = ?", (note, message_id))
@@ -294,6 +343,7 @@ def _decided(message: NewMessage, now: datetime) -> dict[str, object]:
     return {
         "message_id": canonical_id(envelope.message_id),
         "fingerprint": envelope.fingerprint,
+        "letter_key": letter_key(envelope),
         "internal_date": to_text(message.internal_date),
         "internal_second": int(message.internal_date.timestamp()),
         "date_second": int(envelope.date.timestamp()) if envelope.date else None,

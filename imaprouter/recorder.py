@@ -1,0 +1,192 @@
+"""What was fetched goes into the journal: recognised or decided, and recorded with the cursor. No IMAP."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, date, datetime
+
+from imaprouter import mail
+from imaprouter.arrival import WatchedFolder, decided, defective, unreadable
+from imaprouter.ledger import mark
+from imaprouter.log import event
+from imaprouter.mailbox import HEADER_BYTES, FetchResult
+from imaprouter.model import Envelope, FetchedMessage, Nature, Result, State
+from imaprouter.store.folders import Folder
+from imaprouter.store.journal import Journal
+from imaprouter.store.knowledge import Knowledge
+from imaprouter.store.messages import NewMessage
+
+logger = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Records one folder's messages; belongs to the watcher's thread."""
+
+    def __init__(
+        self,
+        watched: WatchedFolder,
+        journal: Journal,
+        knowledge: Knowledge,
+        report: Callable[[int], bytes],
+    ) -> None:
+        """`report` fetches what a bounce with this UID returns."""
+        self._watched = watched
+        self._journal = journal
+        self._knowledge = knowledge
+        self._report = report
+
+    def record(self, folder: Folder, result: FetchResult, cursor: int) -> None:
+        """One batch up to `cursor`: messages, decisions, cursor and anchors, all in one transaction."""
+        now = datetime.now(UTC)
+        envelopes = [(message, envelope_of(message)) for message in result.messages if message.uid <= cursor]
+        if self._watched.policy.bounces.read_report:
+            # Before the transaction, which nobody else could write during.
+            envelopes = [(message, self._with_report(folder, message, e, now)) for message, e in envelopes]
+        recorded: list[tuple[int, NewMessage]] = []
+        messages = self._journal.messages
+        with self._journal.transaction():
+            for message, envelope in envelopes:
+                new = None
+                if not messages.has_uid(folder, message.uid):
+                    new = self._entry(folder, message, envelope, now)
+                if new:
+                    recorded.append((messages.add(folder, new, now), new))
+            for uid in result.unreadable:
+                if uid <= cursor and not messages.has_uid(folder, uid):
+                    new = unreadable(uid, now)
+                    recorded.append((messages.add(folder, new, now), new))
+            marks = {message.uid: mark_of(message, envelope) for message, envelope in envelopes}
+            self._journal.folders.advance(folder, cursor, marks)
+        for number, new in recorded:
+            self._tell(number, new)
+
+    def record_late(self, folder: Folder, result: FetchResult, waiting: Mapping[int, int]) -> None:
+        """Messages that could not be read before; `waiting` is UID to journal id."""
+        now = datetime.now(UTC)
+        recorded: list[tuple[int, NewMessage]] = []
+        with self._journal.transaction():
+            for message in result.messages:
+                new = self._entry(folder, message, envelope_of(message), now)
+                if new:
+                    self._journal.messages.redecide(waiting[message.uid], new, now)
+                    recorded.append((waiting[message.uid], new))
+            for uid in result.gone:
+                note = "expunged before it was read"
+                self._journal.messages.set_state(
+                    waiting[uid], State.SETTLED, now, result=Result.IGNORED, note=note
+                )
+        for number, new in recorded:
+            self._tell(number, new)
+
+    def floor(self, folder: Folder) -> datetime | None:
+        """Mail that arrived then or earlier is not ours; None: all of it is.
+
+        With start = "new" the cursor says it better, until the folder is renumbered.
+        """
+        return folder.watch_since if folder.epoch > 1 or isinstance(self._watched.start, date) else None
+
+    def _entry(
+        self, folder: Folder, message: FetchedMessage, envelope: Envelope, now: datetime
+    ) -> NewMessage | None:
+        """The journal entry of a message; None for mail from before the watch and for a renumbered one."""
+        arrived = message.internal_date or envelope.date or now
+        floor = self.floor(folder)
+        if floor and arrived <= floor:
+            return None
+        messages = self._journal.messages
+        before = messages.same_mail_before(folder, envelope.fingerprint, arrived, message.size)
+        if before:
+            messages.move_to_epoch(before.id, folder, message.uid)
+            return None
+        new = self._decided(folder, message, envelope, arrived)
+        known = messages.same_mail(folder.mailbox, envelope.fingerprint, arrived, message.size)
+        # Without a Message-ID two letters of a robot in one second may look alike and still be two.
+        if known and (envelope.message_id or known.folder != folder.name):
+            return replace(
+                new,
+                state=State.SETTLED,
+                result=Result.SAME_MAIL,
+                open_questions=False,
+                same_as=known.id,
+                note=f"the same mail as message {known.id}",
+            )
+        return new
+
+    def _decided(
+        self, folder: Folder, message: FetchedMessage, envelope: Envelope, arrived: datetime
+    ) -> NewMessage:
+        limit = self._watched.policy.loop.limit
+        pair_key = self._watched.pair_key(envelope)
+        earlier = self._journal.messages.exchange(folder.mailbox, pair_key, arrived, envelope.date, limit)
+        copies = self._journal.messages.copies(folder.mailbox, envelope, arrived)
+        for copy in copies:
+            self._journal.messages.decide_again(copy.id)
+        try:
+            new = decided(
+                self._watched,
+                self._knowledge,
+                message,
+                envelope,
+                arrived,
+                recent=earlier.letters + 1,
+                copies=[copy.envelope for copy in copies],
+            )
+        except Exception:
+            # A defect of ours that one letter shows must not keep those behind it from being read.
+            logger.exception("deciding UID %s of %s failed", message.uid, self._watched)
+            return defective(self._watched, message, envelope, arrived)
+        if new.decision.rule == "loop" and not earlier.stopped:
+            event(logger, logging.WARNING, "loop.detected", folder=str(self._watched), between=pair_key)
+        return new
+
+    def _with_report(
+        self, folder: Folder, message: FetchedMessage, envelope: Envelope, now: datetime
+    ) -> Envelope:
+        """A bounce whose own header names no known message also answers those that it returns."""
+        arrived = message.internal_date or envelope.date or now
+        floor = self.floor(folder)
+        messages = self._journal.messages
+        if (
+            envelope.nature is not Nature.BOUNCE
+            or (floor and arrived <= floor)
+            or any(self._knowledge.known_message(parent) for parent in envelope.parents)
+            or messages.has_uid(folder, message.uid)
+            or messages.same_mail(folder.mailbox, envelope.fingerprint, arrived, message.size)
+        ):
+            return envelope
+        returned = mail.returned_ids(self._report(message.uid))
+        return replace(envelope, parents=tuple(dict.fromkeys((*envelope.parents, *returned))))
+
+    def _tell(self, number: int, new: NewMessage) -> None:
+        decision = new.decision
+        event(
+            logger,
+            logging.INFO,
+            "message.decided",
+            id=number,
+            folder=str(self._watched),
+            uid=new.uid,
+            message_id=new.envelope.message_id,
+            subject=new.envelope.subject,
+            outcome=decision.outcome.value,
+            target=str(decision.target or "-"),
+            rule=decision.rule,
+            review=decision.review,
+            state=new.state.value,
+        )
+
+
+def envelope_of(message: FetchedMessage) -> Envelope:
+    """What the fetched header says; a cut one says so."""
+    header = message.header or b""
+    envelope = mail.parse(header)
+    if len(header) >= HEADER_BYTES:
+        return replace(envelope, defects=(*envelope.defects, f"header: cut after {HEADER_BYTES} bytes"))
+    return envelope
+
+
+def mark_of(message: FetchedMessage, envelope: Envelope) -> str:
+    """What proves that the UID still names this message."""
+    return mark(envelope.fingerprint, message.size, message.internal_date)
