@@ -98,6 +98,8 @@ class Office:
         }
         self.mailbox_options = {"addresses": "['sales@company.ru']"}
         self.start = "all"
+        #: Further [[mailboxes]] tables.
+        self.further_mailboxes = ""
         self.output = folder / "service.log"
         for name in ("INBOX", "Sent"):
             dovecot.maildir(user, name)
@@ -140,6 +142,7 @@ class Office:
                     f"password = '{self.dovecot.password}'",
                     f"start = '{self.start}'",
                     *(f"{key} = {value}" for key, value in self.mailbox_options.items()),
+                    self.further_mailboxes,
                     "",
                 ]
             )

@@ -196,7 +196,7 @@ class Messages(Threads):
             self._learn(message_id, message.envelope, hints=_hints(message))
 
     def copies(self, mailbox: str, envelope: Envelope, arrived: datetime) -> list[StoredMessage]:
-        """The same mail in other mailboxes, by its Message-ID or, where a relay rewrote it, by what it says."""
+        """The same mail in other mailboxes, by Message-ID or, where a relay rewrote it, by what it says."""
         second = int(arrived.timestamp())
         return self._messages(
             "m.mailbox <> ? AND m.same_as IS NULL AND m.internal_second BETWEEN ? AND ? AND m.id IN"
