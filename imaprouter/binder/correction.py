@@ -144,9 +144,9 @@ class Correction:
             return frozenset()
 
     def _as_decided_now(self, job: Job, now: datetime) -> Job | None:
-        """The job with the message's present decision; None when that leaves nothing to do."""
+        """The job with the message's present target; None when that leaves nothing to do."""
         message = self._journal.messages.get(job.message.id) or job.message
-        target = message.decision.target
+        target = message.target
         if target is None:
             self._journal.activities.settle(job.id, job.bound, now)
             return None

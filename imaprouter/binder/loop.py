@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 # While no message waits, only activities that came late are looked for (a second copy, a missing one).
 QUIET_POLL = 300.0
+# How soon an answer from the command line is taken up.
+LOOK_EVERY = 1.0
 # How soon a person's re-binding is known to later letters of the thread.
 LEARN_EVERY = 60.0
 # Messages asked for by their times before they are reported missing.
@@ -77,7 +79,7 @@ class BinderLoop:
                 try:
                     self.round(journal, knowledge)
                     failures = 0
-                    pause = self._pause(journal)
+                    self._wait(journal, self._pause(journal))
                 except (PortalError, StoreError) as error:
                     failures += 1
                     pause = backoff(failures, random=random.random)
@@ -85,7 +87,7 @@ class BinderLoop:
                         event(
                             logger, logging.ERROR, "binder.failed", error=str(error), again_in=f"{pause:.0f}s"
                         )
-                self._wait(pause, hasty=not failures)
+                    self._stop.wait(pause)
 
     def run_until_quiet(self) -> None:
         """Rounds until nothing more can be done now. Raises PortalError."""
@@ -147,10 +149,16 @@ class BinderLoop:
             pauses.append((attempt - now).total_seconds())
         return max(SHORTEST_PAUSE, min(pauses))
 
-    def _wait(self, seconds: float, *, hasty: bool) -> None:
+    def _wait(self, journal: Journal, seconds: float) -> None:
+        """Until there is something to do: a message (its recorder wakes us), an answer (another process)."""
         end = time.monotonic() + seconds
         earliest = self._polled + SHORTEST_PAUSE
-        while not self._stop.is_set() and (left := end - time.monotonic()) > 0:
-            if hasty and self._news.is_set() and time.monotonic() >= earliest:
+        look_at = earliest
+        while not self._stop.is_set() and (now := time.monotonic()) < end:
+            if self._news.is_set() and now >= earliest:
                 return
-            self._stop.wait(min(left, 0.2))
+            if now >= look_at:
+                if journal.answers.open():
+                    return
+                look_at = now + LOOK_EVERY
+            self._stop.wait(min(end - now, 0.2))

@@ -110,9 +110,15 @@ def _write(portal: Portal, name: str, texts: dict[int, str]) -> tuple[int, dict[
         for start in range(0, len(wanted), 50):
             some = wanted[start : start + 50]
             answers = portal.batch([set_deal_field(number, name, texts[number]) for number in some])
+            # The portal says yes to a field that does not exist.
+            kept = deal_field(portal, some, name)
             for number, answer in zip(some, answers, strict=True):
                 if isinstance(answer, PortalError):
                     failed[number] = answer
+                elif kept.get(number) != texts[number]:
+                    failed[number] = PortalError(
+                        f"the portal did not keep {name}", advice="check that deals have this field as a text"
+                    )
                 else:
                     written += 1
             bar.update(len(some))

@@ -1,4 +1,4 @@
-"""crm.deal|contact|company|lead .list and .get, their relations, the search by address: legacy, strings."""
+"""crm.deal|contact|company|lead .list and .get, crm.deal.update, relations, the search by address: legacy."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from imaprouter.sandbox.fields import (
     COMPANY,
     CONTACT,
     DEAL,
+    DEAL_READ_ONLY,
     ENTITY_NAMES,
     LEAD,
     LINKS,
@@ -62,6 +63,17 @@ def entity_get(type_id: int, call: Call) -> Reply:
     user_fields = [name for name in row if name.startswith("UF_")]
     names = [*COLUMNS[type_id], *user_fields, *_multifields_of(type_id)]
     return Reply(_shown(call, row, names))
+
+
+def deal_update(call: Call) -> Reply:
+    """crm.deal.update; unknown and read-only fields are ignored, DATE_MODIFY is bumped all the same."""
+    crm, fields = call.crm, legacy_array(call.params, "fields")
+    row = _readable(call, DEAL, legacy_id(call.params), "Not found")
+    if not crm.may_edit((DEAL, row["ID"])):
+        raise Refusal("", "Access denied.")
+    writable = ({*COLUMNS[DEAL]} - DEAL_READ_ONLY) | crm.user_fields[DEAL]
+    crm.set_deal(row["ID"], **{name: value for name, value in fields.items() if name in writable})
+    return Reply(True)
 
 
 def _multifields_of(type_id: int) -> tuple[str, ...]:
@@ -178,6 +190,7 @@ METHODS = {
     for type_id, name in ENTITY_NAMES.items()
     for verb, run in (("list", entity_list), ("get", entity_get))
 } | {
+    "crm.deal.update": Method(deal_update, writes=True),
     "crm.deal.contact.items.get": Method(partial(relation, DEAL, CONTACT)),
     "crm.contact.company.items.get": Method(partial(relation, CONTACT, COMPANY)),
     "crm.company.contact.items.get": Method(partial(relation, COMPANY, CONTACT)),

@@ -105,9 +105,10 @@ class Activities(Tables):
         )
 
     def reopen(self, activity_id: int, at: datetime) -> None:
-        """There is something to do again: a person answered."""
+        """There is something to do again: a person answered. What is bound now counts as bound first."""
         self._db.execute(
-            "UPDATE activities SET next_attempt_at = ?, settled_at = NULL, attempts = 0 WHERE id = ?",
+            "UPDATE activities SET next_attempt_at = ?, settled_at = NULL, attempts = 0,"
+            " first_bindings = NULL WHERE id = ?",
             (to_text(at), activity_id),
         )
 

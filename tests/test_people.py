@@ -1,0 +1,268 @@
+"""What people decide reaches the portal and the thread; copies in two mailboxes; markers for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from dovecot import Dovecot
+from office import FIXTURES, Office, letter
+
+from imaprouter.cli import cli
+from imaprouter.model import Binding, State, deal
+from imaprouter.model import Result as Outcome
+from imaprouter.sandbox.mail_sync import MailboxConnection
+
+
+@pytest.fixture
+def office(tmp_path: Path, dovecot: Dovecot, user: str) -> Iterator[Office]:
+    with Office(tmp_path, dovecot, user) as opened:
+        yield opened
+
+
+def imaprouter(office: Office, *words: object) -> Result:
+    return CliRunner().invoke(cli, ["--config", str(office.config), *map(str, words)])
+
+
+def asked(office: Office) -> tuple[int, int]:
+    """A letter that two deals fit: its message and its activity, which Bitrix24 bound to deal 2."""
+    office.deliver(letter(message_id="asked@horns.ru"))
+    (activity,) = office.sync.sync_once()
+    office.run_once()
+    (message,) = office.messages()
+    assert message.state is State.REVIEW
+    return message.id, activity
+
+
+def reply(office: Office) -> None:
+    office.deliver(letter(subject="Re: КП", in_reply_to="asked@horns.ru"))
+    office.sync.sync_once()
+    office.run_once()
+
+
+# ── answers ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_answer_is_carried_out_at_once_and_the_thread_follows(office: Office) -> None:
+    message_id, activity = asked(office)
+    result = imaprouter(office, "queue", "assign", message_id, "--deal", 1, "--now")
+    assert (result.exit_code, result.stdout) == (0, f"{message_id}: deal 1\n")
+    assert office.deals(activity) == [1]
+    assert office.told() == [5]
+    (message,) = office.messages()
+    assert (message.state, message.result, message.person_target) == (State.SETTLED, Outcome.MOVED, deal(1))
+    assert message.decision.target is None, "what the rules said stays beside the answer"
+    reply(office)
+    assert office.messages()[1].decision.target == deal(1)
+
+
+def test_the_next_run_carries_an_answer_out(office: Office) -> None:
+    message_id, activity = asked(office)
+    imaprouter(office, "queue", "assign", message_id, "--deal", 3)
+    assert imaprouter(office, "queue", "assign", message_id, "--deal", 1).exit_code == 0, (
+        "the last one counts"
+    )
+    assert office.deals(activity) == [2]
+    office.run_once()
+    assert office.deals(activity) == [1]
+
+
+def test_the_running_service_carries_an_answer_out(office: Office) -> None:
+    message_id, activity = asked(office)
+    with office.service() as process:
+        office.until(lambda: office.heard("folder.opened"))
+        assert imaprouter(office, "queue", "assign", message_id, "--deal", 1).exit_code == 0
+        office.until(lambda: office.deals(activity) == [1])
+        busy = imaprouter(office, "queue", "assign", message_id, "--leave", "--now")
+        assert busy.exit_code == 75
+        assert office.stop(process) == 0
+
+
+def test_an_answer_comes_even_after_our_move(office: Office) -> None:
+    office.deliver(letter(to="masha@company.ru", cc="sales@company.ru"))
+    (activity,) = office.sync.sync_once()
+    office.run_once()
+    assert office.deals(activity) == [1]
+    imaprouter(office, "queue", "assign", office.messages()[0].id, "--deal", 3, "--now")
+    assert office.deals(activity) == [3]
+
+
+def test_left_as_it_is(office: Office) -> None:
+    message_id, activity = asked(office)
+    imaprouter(office, "queue", "assign", message_id, "--leave", "--now")
+    (message,) = office.messages()
+    assert (message.state, message.result) == (State.SETTLED, Outcome.PERSON)
+    assert office.deals(activity) == [2]
+    assert office.portal.writes == []
+    assert "no message waits" in imaprouter(office, "queue").stdout
+
+
+def test_an_answer_may_name_the_company(office: Office) -> None:
+    message_id, activity = asked(office)
+    imaprouter(office, "queue", "assign", message_id, "--company", 10, "--now")
+    assert Binding(4, 10) in office.bound(activity)
+    assert office.deals(activity) == []
+
+
+@pytest.mark.parametrize("words", [(), ("--deal", 1, "--leave"), ("--deal", 1, "--company", 10)])
+def test_an_answer_is_one(office: Office, words: tuple[object, ...]) -> None:
+    message_id, _ = asked(office)
+    result = imaprouter(office, "queue", "assign", message_id, *words)
+    assert result.exit_code == 2
+    assert "one of" in result.stderr
+
+
+def test_an_unknown_message_is_told(office: Office) -> None:
+    asked(office)
+    result = imaprouter(office, "queue", "assign", 999, "--leave")
+    assert result.exit_code != 0
+    assert "no message 999" in result.stderr
+
+
+# ── bindings changed in Bitrix24 ──────────────────────────────────────────────────────────────────────────
+
+
+def test_a_question_that_somebody_settled_in_bitrix24_is_settled(office: Office) -> None:
+    message_id, activity = asked(office)
+    office.portal.crm.move_by_hand(activity, (2, 2), (2, 3))
+    office.run_once()
+    (message,) = office.messages()
+    assert (message.state, message.result, message.person_target) == (State.SETTLED, Outcome.PERSON, deal(3))
+    reply(office)
+    assert office.messages()[1].decision.target == deal(3)
+    explained = json.loads(imaprouter(office, "explain", message_id, "--json").stdout)
+    assert "re-bound by hand" in json.dumps(explained)
+
+
+def test_a_letter_that_somebody_moved_after_us_is_left_there(office: Office) -> None:
+    """The journal keeps both: what we decided, and what the person chose."""
+    office.deliver(letter(to="masha@company.ru", cc="sales@company.ru", message_id="asked@horns.ru"))
+    (activity,) = office.sync.sync_once()
+    office.run_once()
+    assert office.deals(activity) == [1]
+    office.portal.crm.move_by_hand(activity, (2, 1), (2, 3))
+    office.run_once()
+    (message,) = office.messages()
+    assert (message.decision.target, message.person_target, message.result) == (
+        deal(1),
+        deal(3),
+        Outcome.PERSON,
+    )
+    assert office.deals(activity) == [3]
+    reply(office)
+    assert office.messages()[1].decision.target == deal(3)
+
+
+def test_our_own_writes_are_no_persons_choice(office: Office) -> None:
+    office.deliver(letter(to="masha@company.ru", cc="sales@company.ru"))
+    office.sync.sync_once()
+    for _ in range(3):
+        office.run_once()
+    (message,) = office.messages()
+    assert (message.result, message.person_target) == (Outcome.MOVED, None)
+
+
+# ── one mail, two mailboxes ───────────────────────────────────────────────────────────────────────────────
+
+
+def second_mailbox(office: Office, user: str) -> Any:
+    office.dovecot.maildir(user, "INBOX")
+    office.further_mailboxes = f"""
+[[mailboxes]]
+name = 'masha'
+host = '127.0.0.1'
+port = {office.dovecot.port}
+tls = 'none'
+username = '{user}'
+password = '{office.dovecot.password}'
+start = 'all'
+addresses = ['masha@company.ru']
+sent_folders = []
+"""
+    return office.portal.connect_mailbox(
+        MailboxConnection(
+            email="masha@company.ru",
+            host="127.0.0.1",
+            port=office.dovecot.port,
+            username=user,
+            password=office.dovecot.password,
+            owner_user_id=5,
+        )
+    )
+
+
+def test_copies_in_two_mailboxes_have_one_decision(office: Office, user: str) -> None:
+    """Bcc to Maria, under another id by a relay: only the copy's Delivered-To says that she was addressed."""
+    sync = second_mailbox(office, f"{user}-masha")
+    moment = datetime(2026, 11, 3, 9, tzinfo=UTC)
+    office.deliver(letter(date=moment, message_id="one@horns.ru"))
+    copy = letter(date=moment, message_id="other@relay.ru", headers="Delivered-To: masha@company.ru")
+    office.dovecot.deliver(f"{user}-masha", copy)
+    activities = [*office.sync.sync_once(), *sync.sync_once()]
+    office.run_once()
+    office.run_once()
+    assert len(activities) == 2
+    assert [message.decision.target for message in office.messages()] == [deal(1), deal(1)]
+    assert [office.deals(activity) for activity in activities] == [[1], [1]]
+
+
+# ── marker ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_signed_marker_is_believed_from_anyone(office: Office, tmp_path: Path) -> None:
+    key = tmp_path / "marker.key"
+    key.write_text("a long text that nobody guesses\n")
+    key.chmod(0o600)
+    office.options["routing.marker.secret_file"] = json.dumps(str(key))
+    imaprouter(office, "cache", "refresh")
+    plain = imaprouter(office, "marker", 1).stdout.strip()
+    signed = imaprouter(office, "marker", 1, "--sign").stdout.strip()
+    assert plain == "#1"
+    assert signed.startswith("#1-")
+    assert len(signed) == 7
+    wrong = signed[:-1] + ("2" if signed[-1] != "2" else "3")
+    office.deliver(
+        letter("anna@hooves.ru", subject=f"Re: {signed}"),
+        letter("anna@hooves.ru", subject=f"Re: {wrong}"),
+    )
+    office.sync.sync_once()
+    office.run_once()
+    believed, refused = office.messages()
+    assert (believed.decision.target, believed.decision.rule) == (deal(1), "marker")
+    assert refused.decision.target != deal(1)
+
+
+def test_signing_needs_a_key(office: Office) -> None:
+    result = imaprouter(office, "marker", 1, "--sign")
+    assert result.exit_code == 2
+    assert "secret_file" in result.stderr
+
+
+def test_markers_are_written_into_a_field_of_the_deals(tmp_path: Path, dovecot: Dovecot, user: str) -> None:
+    """Only where something else stands; a second run writes nothing, an unknown field is told."""
+    crm = json.loads((FIXTURES / "crm.json").read_bytes())
+    for row in crm["deals"]:
+        row["UF_CRM_MARKER"] = ""
+    with Office(tmp_path, dovecot, user, snapshot=crm) as office:
+        imaprouter(office, "cache", "refresh")
+        first = imaprouter(office, "marker", "--write-field", "UF_CRM_MARKER", "--all-active")
+        assert first.exit_code == 0, first.output
+        written = [write.params["id"] for write in office.portal.writes]
+        active = [
+            int(row["ID"])
+            for row in crm["deals"]
+            if row["STAGE_SEMANTIC_ID"] == "P" and row["IS_RECURRING"] == "N"
+        ]
+        assert sorted(map(int, written)) == sorted(active)
+        second = imaprouter(office, "marker", "--write-field", "UF_CRM_MARKER", "--all-active")
+        assert second.stdout.startswith("0 of ")
+        assert len(office.portal.writes) == len(active)
+        unknown = imaprouter(office, "marker", 1, "--write-field", "UF_CRM_OTHER")
+        assert unknown.exit_code == 1
+        assert "deal 1: the portal did not keep UF_CRM_OTHER" in unknown.stderr
+        assert imaprouter(office, "marker", 1, "--write-field", "TITLE").exit_code == 2
