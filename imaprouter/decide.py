@@ -32,6 +32,8 @@ def decide(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Decision:
     """Decide where `letter` belongs. Never raises for what a message says."""
     barred = _no_client_letter(letter, index, policy) or _loop(letter, policy)
     if barred:
+        if barred.rule == "loop" and letter.envelope.nature is Nature.CLIENT:
+            return _looked_at(barred, letter, index, policy)
         return _concluded(barred, (barred,), Outcome.IGNORE)
     if letter.outgoing and is_crm_id(canonical_id(letter.envelope.message_id)):
         chosen = _finding(why("sent_from_crm"))
@@ -74,32 +76,72 @@ def _refuted(letter: Letter, trail: tuple[Finding, ...], policy: RoutingPolicy) 
     reason = refutation(letter, policy.trust)
     if reason is None:
         return None
-    named = (finding for finding in trail if finding.verdict in (Verdict.MATCH, Verdict.AMBIGUOUS))
-    deals = sorted_ids(number for finding in named for number in finding.candidates)
-    return Finding("fallback", Verdict.AMBIGUOUS, (reason,), deals)
+    return Finding("fallback", Verdict.AMBIGUOUS, (reason,), _named(trail))
 
 
 def _loop(letter: Letter, policy: RoutingPolicy) -> Finding | None:
-    """Two desks that answer each other; whoever writes: people do not exchange so many letters in an hour."""
+    """Two desks that answer each other: people do not exchange so many letters in an hour."""
     limit = policy.loop.limit
     if not limit or letter.recent <= limit:
         return None
     return Finding("loop", Verdict.MATCH, (why("loop", limit=limit),))
 
 
+def _looked_at(looping: Finding, letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Decision:
+    """A person looks: robots that order and people who send scans write as often. The portal is not asked."""
+    trail = tuple(replace(RULES[name](letter, index, policy), unknown=()) for name in policy.rules)
+    shown = replace(looping, verdict=Verdict.AMBIGUOUS, candidates=_named(trail))
+    return replace(_concluded(shown, (*trail, shown), Outcome.LEAVE), review=True)
+
+
+def _named(trail: tuple[Finding, ...]) -> tuple[int, ...]:
+    """The deals that the rules name."""
+    named = (finding for finding in trail if finding.verdict in (Verdict.MATCH, Verdict.AMBIGUOUS))
+    return sorted_ids(number for finding in named for number in finding.candidates)
+
+
 def _conflict(trail: tuple[Finding, ...], policy: RoutingPolicy) -> Finding | None:
-    """Two rules that name different deals, as a finding of its own."""
+    """Two rules that name different deals, or the participants exclude a named one: a finding of its own.
+
+    What the participants policy picked among deals that fit equally contradicts none of those.
+    """
     named = [
         (finding.rule, finding.target.id)
         for finding in trail
         if finding.verdict is Verdict.MATCH and finding.target and finding.target.type is EntityType.DEAL
     ]
+    by_others = {number for rule, number in named if rule != "participants"}
+    people = next((finding for finding in trail if finding.rule == "participants"), None)
+    against: list[Reason] = []
+    if people and len(by_others) == 1:
+        codes = {reason.code for reason in people.reasons}
+        (number,) = by_others
+        if codes & _PICKED and number in people.candidates:
+            named = [(rule, deal) for rule, deal in named if rule != "participants"]
+        elif _excludes(people, codes, number):
+            against = [reason for reason in people.reasons if reason.code in _EXCLUDING]
     deals = sorted_ids(number for _, number in named)
-    if len(deals) < 2:
+    if len(deals) < 2 and not against:
         return None
+    if against and people:
+        deals = sorted_ids((*deals, *people.candidates))
     said = [why("rule_says", rule=rule, deal=number) for rule, number in named]
     answer = why("stronger_wins" if policy.on_conflict == "order" else "person_decides")
-    return Finding("conflict", Verdict.AMBIGUOUS, (*said, answer), deals)
+    return Finding("conflict", Verdict.AMBIGUOUS, (*said, *against, answer), deals)
+
+
+# Codes of the participants' answers: a policy's pick, and what a conflict says of an exclusion.
+_PICKED = frozenset({"latest_deal", "last_closed_deal"})
+_EXCLUDING = frozenset({"client_of", "no_responsible", "several_deals"})
+
+
+def _excludes(people: Finding, codes: set[str], number: int) -> bool:
+    """Whether writer and recipients rule this deal out without naming another."""
+    if people.target and people.target.type is EntityType.DEAL:
+        return False
+    if "no_responsible" in codes:
+        return number in people.candidates
+    return "several_deals" in codes and number not in people.candidates
 
 
 # Shops on the portal's platform write 'system' mail too: only what nobody knows is ignored.

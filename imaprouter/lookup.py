@@ -23,7 +23,7 @@ from imaprouter.copies import together
 from imaprouter.decide import decide
 from imaprouter.errors import PortalError
 from imaprouter.log import event
-from imaprouter.model import Company, Contact, Deal, Direction, Question
+from imaprouter.model import Company, Contact, Deal, Direction, Question, State
 from imaprouter.store.index import Index
 from imaprouter.store.journal import Journal
 from imaprouter.store.knowledge import Knowledge
@@ -56,8 +56,18 @@ def answer_questions(
             folder = watched(message.mailbox, message.folder)
             new = _again(message, folder, journal, knowledge)
             journal.messages.redecide(message.id, new, now)
+            _reopen(message, new, journal, now)
             _tell(message.id, new)
     return len(messages)
+
+
+def _reopen(message: StoredMessage, new: NewMessage, journal: Journal, now: datetime) -> None:
+    """A question that a later copy answered: what is paired with it already has something to do now."""
+    known = journal.activities.of_message(message.id)
+    if known and new.state is State.WAITING and not message.person_target:
+        journal.messages.set_state(message.id, State.PAIRED, now)
+        for paired in known:
+            journal.activities.reopen(paired.activity.id, now)
 
 
 def reconsider(

@@ -276,6 +276,8 @@ class DealIndex(Protocol):
 
     def contact(self, contact_id: int) -> Contact | None: ...
 
+    def lead(self, lead_id: int) -> Lead | None: ...
+
     def user(self, user_id: int) -> User | None: ...
 
     def user_by_email(self, email: str) -> User | None:
@@ -476,6 +478,8 @@ class FetchedMessage:
     internal_date: datetime | None
     size: int
     flags: frozenset[str] = field(default_factory=frozenset)
+    #: `header` is as long as was asked for: the server may have more.
+    cut: bool = False
 
     @property
     def seen(self) -> bool:

@@ -191,6 +191,8 @@ SENTENCES: Mapping[str, Sentence] = {
     "rule_says": Sentence(N_("{rule} says deal {deal}")),
     "stronger_wins": Sentence(N_("the stronger rule wins")),
     "person_decides": Sentence(N_("a person decides")),
+    # what a version without codes wrote, in its own words
+    "earlier": Sentence(N_("{text}")),
 }
 
 #: What 'Maria is responsible for deal 1' says already: told in the trail, not in a decision's own sentence.

@@ -11,7 +11,7 @@ from imaprouter import mail
 from imaprouter.arrival import WatchedFolder, decided, defective, unreadable
 from imaprouter.ledger import mark
 from imaprouter.log import event
-from imaprouter.mailbox import HEADER_BYTES, FetchResult
+from imaprouter.mailbox import FetchResult
 from imaprouter.model import Envelope, FetchedMessage, Nature, Result, State
 from imaprouter.store.folders import Folder
 from imaprouter.store.journal import Journal
@@ -181,9 +181,9 @@ class Recorder:
 def envelope_of(message: FetchedMessage) -> Envelope:
     """What the fetched header says; a cut one says so."""
     header = message.header or b""
-    envelope = mail.parse(header)
-    if len(header) >= HEADER_BYTES:
-        return replace(envelope, defects=(*envelope.defects, f"header: cut after {HEADER_BYTES} bytes"))
+    envelope = mail.parse(header, limit=max(len(header), 1))
+    if message.cut:
+        return replace(envelope, defects=(*envelope.defects, f"header: cut after {len(header)} bytes"))
     return envelope
 
 

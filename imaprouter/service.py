@@ -53,13 +53,7 @@ class Service:
         self._index_ready = threading.Event()
         self._failure: BaseException | None = None
         self._full_refused_at: datetime | None = None
-        self._portal = Portal(
-            portal.webhook_url,
-            requests_per_second=portal.requests_per_second,
-            burst=portal.burst,
-            timeout=portal.timeout,
-            stop=self._stop,
-        )
+        self._portal = Portal.configured(portal, stop=self._stop)
         folders = list(_watched_folders(mailboxes, settings))
         self._watched = {(watched.mailbox, watched.name): watched for _, watched in folders}
         self._binder = BinderLoop(
@@ -72,7 +66,14 @@ class Service:
             stop=self._stop,
         )
         self._watchers = [
-            Watcher(watched, account, self._journal_path, self._stop, on_news=self._binder.wake)
+            Watcher(
+                watched,
+                account,
+                self._journal_path,
+                self._stop,
+                header_bytes=settings.limits.header_bytes,
+                on_news=self._binder.wake,
+            )
             for account, watched in folders
         ]
 

@@ -29,7 +29,7 @@ from imaprouter.errors import (
 )
 from imaprouter.ledger import broken_continuity
 from imaprouter.log import event
-from imaprouter.mailbox import Account, FolderStatus, Session, backoff
+from imaprouter.mailbox import HEADER_BYTES, Account, FolderStatus, Session, backoff
 from imaprouter.recorder import Recorder, envelope_of, mark_of
 from imaprouter.store.folders import ANCHORS, Folder
 from imaprouter.store.journal import Journal
@@ -55,13 +55,14 @@ class Watcher:
         journal_path: Path,
         stop: threading.Event,
         *,
+        header_bytes: int = HEADER_BYTES,
         on_news: Callable[[], None] = lambda: None,
     ) -> None:
         self.watched = watched
         self._journal_path = journal_path
         self._stop = stop
         self._on_news = on_news
-        self._session = Session(account, mail.HEADER_FIELDS, stop=stop)
+        self._session = Session(account, mail.HEADER_FIELDS, header_bytes=header_bytes, stop=stop)
 
     def run(self) -> None:
         """Watch until `stop`; begin again for ever, ever more slowly while it fails."""

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from imaprouter.mailbox import Account, Session, Timeouts
+from imaprouter.mailbox import HEADER_BYTES, Account, Session, Timeouts
 
 LONG = 30.0
 QUICK = Timeouts(connect=5, command=0.4, poll=0.05)
@@ -114,11 +114,14 @@ def server(*handlers: Handler) -> Iterator[Account]:
 
 @contextmanager
 def opened(
-    *handlers: Handler, timeouts: Timeouts = QUICK, stop: threading.Event | None = None
+    *handlers: Handler,
+    timeouts: Timeouts = QUICK,
+    stop: threading.Event | None = None,
+    header_bytes: int = HEADER_BYTES,
 ) -> Iterator[Session]:
     """A session with its folder open, on a server of such handlers."""
     with server(*handlers) as account:
-        session = Session(account, ["From"], timeouts=timeouts, stop=stop)
+        session = Session(account, ["From"], header_bytes=header_bytes, timeouts=timeouts, stop=stop)
         session.connect()
         try:
             session.open("INBOX")

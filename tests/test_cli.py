@@ -289,6 +289,14 @@ def test_replay_without_an_index_says_what_to_do(tmp_path: Path) -> None:
     assert "cache import" in result.stderr
 
 
+def test_markers_for_deals_without_an_index_say_what_to_do(portal: Portal, tmp_path: Path) -> None:
+    """And make no empty index, which would look like a company without deals."""
+    result = imaprouter("marker", "--write-field", "UF_CRM_MARKER", "--all-active")
+    assert result.exit_code == 1
+    assert "cache import" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_hostile_subjects_are_inert_on_a_terminal(tmp_path: Path) -> None:
     """No escape sequence, bidi or other control character reaches the output."""
     (tmp_path / "hostile.eml").write_bytes(

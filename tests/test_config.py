@@ -286,6 +286,10 @@ def test_no_secret_is_printed(file: File) -> None:
     assert "hunter22" not in repr(settings)
     assert "s3cretc0de" not in repr(settings)
     assert set(settings.secrets) == {"hunter22", "s3cretc0de"}
+    signing = file.load(
+        f'[portal]\nwebhook_url = "{HOOK}"\n[routing.marker]\nsecret = "k3yofmarks"\n{MAILBOX}'
+    )
+    assert set(signing.secrets) == {"hunter22", "s3cretc0de", "k3yofmarks"}
     wrong = MAILBOX.replace("password =", "password_env =") + MAILBOX.replace("password =", "password_file =")
     for hook in (HOOK.replace("https", "http"), HOOK.replace("/rest", ""), HOOK + "?a=b"):
         said = file.problems(f'[portal]\nwebhook_url = "{hook}"\n{wrong}')
@@ -382,6 +386,10 @@ def test_an_unknown_key_names_the_nearest_known_one(file: File, text: str, said:
         (
             '[limits]\nheader_bytes = "1GB"',
             'limits.header_bytes: expected a size from 4096B to 64MB (500kB, 1MB), not "1GB"',
+        ),
+        (
+            "[routing.loop]\nlimit = -1",
+            "routing.loop.limit: expected a whole number from 0 to 10000, not -1",
         ),
         ("[binding]\nnotify = 1", "binding.notify: expected true or false, not 1"),
         (

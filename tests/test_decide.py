@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imaprouter.decide import decide
+from imaprouter.marker_signature import signature
 from imaprouter.model import (
     Address,
     Decision,
@@ -34,6 +35,7 @@ from imaprouter.policy import (
     RoutingPolicy,
     ThreadPolicy,
 )
+from imaprouter.rules.domains import corporate
 from imaprouter.store.index import Index
 
 POLICY = RoutingPolicy()
@@ -160,6 +162,43 @@ def test_several_markers(subject: str, target: Target | None, review: bool) -> N
     assert (decision.target, decision.review) == (target, review)
 
 
+KEY = "a long random text"
+SIGNED = f"#1-{signature(1, KEY)}"
+WRONG = f"#1-{signature(1, 'another')}"
+
+
+@pytest.mark.parametrize(
+    ("subject", "verdict"),
+    [
+        (SIGNED, Verdict.MATCH),
+        (f"#1 {SIGNED}", Verdict.MATCH),
+        (f"{SIGNED} #1", Verdict.MATCH),
+        (f"{WRONG} {SIGNED}", Verdict.MATCH),
+        (f"Deal {SIGNED}", Verdict.MATCH),
+        (f"Deal #1 {SIGNED}", Verdict.MATCH),
+        (f"#3 {SIGNED}", Verdict.MATCH),
+        (WRONG, Verdict.REJECTED),
+        (f"Deal {WRONG}", Verdict.REJECTED),
+        ("Deal #1", Verdict.REJECTED),
+    ],
+)
+@pytest.mark.parametrize("more", [(), (r"Deal #(?P<deal>\d+)",), (r"(?i:re: )?deal #(?P<deal>\d+)",)])
+def test_no_bare_number_hides_a_signature(subject: str, verdict: Verdict, more: tuple[str, ...]) -> None:
+    """Not one to its left, and not a wider pattern's; a stranger under `strict` has the signature only."""
+    choices = MarkerPolicy(sender_check="strict", secret=KEY, patterns=(*MarkerPolicy().patterns, *more))
+    decision = routed(letter("stranger@nowhere.ru", subject=subject), replace(POLICY, marker=choices))
+    found = finding(decision, "marker")
+    assert found.verdict is verdict
+    assert (decision.target == deal(1)) is (verdict is Verdict.MATCH)
+
+
+def test_a_wrong_signature_does_not_take_a_bare_number_with_it() -> None:
+    """Beside it, the number is the client's own word; under it, it is not read."""
+    policy = replace(POLICY, marker=MarkerPolicy(secret=KEY))
+    assert finding(routed(letter(subject=f"#1 {WRONG}"), policy), "marker").verdict is Verdict.MATCH
+    assert finding(routed(letter(subject=WRONG), policy), "marker").verdict is Verdict.REJECTED
+
+
 # ── thread ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -189,6 +228,166 @@ def test_thread_of_a_closed_deal(choice: Any, rule: str) -> None:
     policy = replace(POLICY, thread=ThreadPolicy(closed_deal=choice))
     rows = [deal_row(1, 5, STAGE_SEMANTIC_ID="S"), deal_row(2, 6)]
     assert routed(letter(parents=(SENT,)), policy, deals=rows).rule == rule
+
+
+def sent(activity: int, kind: int, owner: int) -> tuple[dict[str, Any], str]:
+    """A letter that the CRM sent from (kind, owner), and its canonical id."""
+    written = f"crm.activity.{activity}-abc123@company.bitrix24.ru"
+    row = {
+        **LETTERS_SENT[0],
+        "ID": activity,
+        "OWNER_TYPE_ID": str(kind),
+        "OWNER_ID": str(owner),
+        "SETTINGS": {"MESSAGE_HEADERS": {"Message-Id": f"<{written}>"}},
+    }
+    return row, written
+
+
+def by_thread(kind: int, owner: int, sender: str = "sergey@horns.ru", **rows: list[Any]) -> Finding:
+    row, written = sent(601, kind, owner)
+    index = index_of(activities=[row], **rows)
+    return finding(decide(letter(sender, parents=(written,)), index, POLICY), "thread")
+
+
+def test_a_thread_of_a_deal_that_nobody_knows_is_a_question() -> None:
+    found = by_thread(2, 999)
+    assert (found.verdict, found.target, found.code) == (Verdict.NO_MATCH, None, "no_such_deal")
+    assert found.unknown == (Question("deal", "999"),)
+
+
+def test_a_template_of_recurring_deals_is_no_target() -> None:
+    """Neither of a thread nor of a tag."""
+    rows = [*DEALS, deal_row(9, 5, IS_RECURRING="Y")]
+    assert index_of(deals=rows).deal(9).recurring  # type: ignore[union-attr]  # it is there
+    assert by_thread(2, 9, deals=rows).code == "no_such_deal"
+    decision = routed(letter("sergey@horns.ru", "sales+d9@company.ru"), deals=rows)
+    assert (finding(decision, "address").verdict, finding(decision, "address").code) == (
+        Verdict.NO_MATCH,
+        "no_such_deal",
+    )
+
+
+def lead_row(number: int, status: str = "P", **fields: Any) -> dict[str, Any]:
+    return {
+        "ID": number,
+        "TITLE": "Заявка",
+        "STATUS_ID": {"P": "NEW", "S": "CONVERTED", "F": "JUNK"}[status],
+        "STATUS_SEMANTIC_ID": status,
+        "EMAIL": [{"VALUE": "new@lead.ru"}],
+        **fields,
+    }
+
+
+@pytest.mark.parametrize(
+    ("sender", "verdict"),
+    [
+        ("new@lead.ru", Verdict.MATCH),
+        ("stranger@nowhere.ru", Verdict.MATCH),
+        ("sergey@horns.ru", Verdict.MATCH),
+        ("anna@romashka.ru", Verdict.REJECTED),
+    ],
+)
+def test_a_lead_is_not_inherited_by_somebody_elses_client(sender: str, verdict: Verdict) -> None:
+    found = by_thread(1, 40, sender, leads=[lead_row(40, CONTACT_ID=20)])
+    assert found.verdict is verdict
+    assert (found.target == Target(EntityType.LEAD, 40)) is (verdict is Verdict.MATCH)
+
+
+@pytest.mark.parametrize(
+    ("status", "deals", "target"),
+    [
+        ("S", [deal_row(1, 5, LEAD_ID=40)], deal(1)),
+        ("S", [deal_row(1, 5, LEAD_ID=40), deal_row(2, 5, LEAD_ID=41)], deal(1)),
+        ("S", [deal_row(1, 5, LEAD_ID=40), deal_row(2, 5, LEAD_ID=40)], None),
+        ("S", [deal_row(1, 5)], None),
+        ("F", [], None),
+    ],
+)
+def test_a_closed_lead_leads_to_its_deal(status: str, deals: list[Any], target: Target | None) -> None:
+    """Or nowhere."""
+    found = by_thread(1, 40, leads=[lead_row(40, status, CONTACT_ID=20, COMPANY_ID=10)], deals=deals)
+    assert found.target == target
+    assert found.code == ("thread_portal" if target else "thread_without_deal")
+
+
+def test_a_lead_that_is_gone_is_no_target() -> None:
+    assert by_thread(1, 999).code == "thread_without_deal"
+
+
+# ── who is kin ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "domain",
+    [
+        *("yahoo.co.uk", "hotmail.co.uk", "outlook.de", "live.nl", "gmx.at", "msn.com", "icloud.com"),
+        *("t-online.de", "qq.com", "163.com", "free.fr", "orange.fr", "wanadoo.fr", "laposte.net", "web.de"),
+        *("hotmail.ru", "yandex.ua", "ya.ru", "mail.ru", "bk.ru", "rambler.ru", "ukr.net", "wp.pl", "o2.pl"),
+        *("onet.pl", "interia.pl", "op.pl", "seznam.cz", "libero.it", "gmail.com"),
+    ],
+)
+def test_free_mail_is_nobodys_domain(domain: str) -> None:
+    assert corporate(domain) == corporate(f"mx.{domain}") == ""
+
+
+def test_a_company_with_such_a_word_in_its_name_has_a_domain() -> None:
+    assert corporate("mail.live-music.ru") == "live-music.ru"
+    assert corporate("outlook.horns.ru") == "horns.ru"
+
+
+def test_a_shared_domain_does_not_outweigh_a_client_of_others() -> None:
+    """Olga at the same host has a company of her own; Petr, known without one, is a colleague."""
+    contacts = [
+        *CONTACTS,
+        {"ID": 30, "NAME": "Ольга", "COMPANY_IDS": [11], "EMAIL": [{"VALUE": "olga@horns.ru"}]},
+        {"ID": 31, "NAME": "Пётр", "COMPANY_IDS": [], "EMAIL": [{"VALUE": "petr@horns.ru"}]},
+    ]
+    for sender, verdict in (("olga@horns.ru", Verdict.REJECTED), ("petr@horns.ru", Verdict.MATCH)):
+        assert finding(routed(letter(sender, subject="#1"), contacts=contacts), "marker").verdict is verdict
+
+
+# ── conflicts with the participants ───────────────────────────────────────────────────────────────────────
+
+
+def conflict_of(what: Letter, policy: RoutingPolicy = POLICY, **rows: list[Any]) -> Finding | None:
+    trail = decide(what, index_of(activities=LETTERS_SENT, **rows), policy).trail
+    return next((found for found in trail if found.rule == "conflict"), None)
+
+
+@pytest.mark.parametrize("choice", ["company", "review", "leave"])
+def test_an_addressed_employee_who_excludes_the_threads_deal_is_a_conflict(choice: Any) -> None:
+    """Deals 1 and 2 are Masha's; the thread says 1, the letter goes to Ilya."""
+    rows = [deal_row(1, 5), deal_row(2, 5)]
+    what = letter("sergey@horns.ru", "ilya@company.ru", parents=(SENT,))
+    policy = with_participants(no_responsible=choice)
+    found = conflict_of(what, policy, deals=rows)
+    assert found is not None
+    assert [reason.code for reason in found.reasons] == [
+        *("rule_says", "client_of", "no_responsible", "stronger_wins"),
+    ]
+    assert routed(what, policy, deals=rows).target == deal(1)
+    decision = routed(what, replace(policy, on_conflict="review"), deals=rows)
+    assert (decision.rule, decision.review, decision.candidates) == ("conflict", True, (1, 2))
+
+
+def test_an_ambiguity_without_the_threads_deal_is_a_conflict() -> None:
+    """Masha has 2 and 3; the thread says 1, which is Ilya's."""
+    rows = [deal_row(1, 6), deal_row(2, 5), deal_row(3, 5)]
+    found = conflict_of(letter("sergey@horns.ru", "masha@company.ru", parents=(SENT,)), deals=rows)
+    assert found is not None
+    assert found.candidates == (1, 2, 3)
+    assert conflict_of(letter("sergey@horns.ru", "ilya@company.ru", parents=(SENT,)), deals=rows) is None
+    assert conflict_of(letter(parents=(SENT,)), deals=rows) is None
+
+
+@pytest.mark.parametrize(("to", "conflicts"), [("sales@company.ru", False), ("masha@company.ru", True)])
+def test_a_policys_pick_contradicts_no_deal_that_fits(to: str, conflicts: bool) -> None:
+    """`latest` says 3, the thread 1; to Masha only 2 and 3 fit."""
+    rows = [deal_row(1, 6), deal_row(2, 5), deal_row(3, 5)]
+    policy = replace(with_participants(several_deals="latest"), on_conflict="review")
+    decision = routed(letter("sergey@horns.ru", to, parents=(SENT,)), policy, deals=rows)
+    assert (decision.rule == "conflict") is conflicts
+    assert finding(decision, "participants").target == deal(3)
 
 
 # ── address ───────────────────────────────────────────────────────────────────────────────────────────────

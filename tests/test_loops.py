@@ -66,18 +66,28 @@ def folder(journal: Journal) -> Folder:
 
 @pytest.mark.parametrize(
     ("recent", "limit", "outcome"),
-    [(20, 20, Outcome.DEAL), (21, 20, Outcome.IGNORE), (21, 0, Outcome.DEAL), (3, 2, Outcome.IGNORE)],
+    [(20, 20, Outcome.DEAL), (21, 20, Outcome.LEAVE), (21, 0, Outcome.DEAL), (3, 2, Outcome.LEAVE)],
 )
 def test_more_letters_than_the_limit_are_a_loop(recent: int, limit: int, outcome: Outcome) -> None:
-    """Whoever writes, and whatever the letter says; a limit of 0 turns it off."""
+    """Whoever writes, and whatever the letter says: a person looks; a limit of 0 turns it off."""
     envelope = Envelope(
         subject="#1 КП", from_=(Address("sergey@horns.ru"),), to=(Address("sales@company.ru"),)
     )
     policy = RoutingPolicy(loop=LoopPolicy(limit=limit))
     decision = decide(Letter(envelope, OWN, OWN, recent=recent), index_of(), policy)
     assert decision.outcome is outcome
-    assert (decision.code == "loop") == (outcome is Outcome.IGNORE)
-    assert not decision.review
+    assert (decision.code == "loop") == decision.review == (outcome is Outcome.LEAVE)
+    assert 1 in decision.candidates
+    assert not decision.review or decision.unknown == ()
+
+
+@pytest.mark.parametrize("nature", [Nature.AUTO_REPLY, Nature.BOUNCE, Nature.SYSTEM, Nature.LIST])
+def test_machines_in_a_loop_are_ignored(nature: Nature) -> None:
+    envelope = Envelope(
+        subject="#1", from_=(Address("sergey@horns.ru"),), to=(Address("sales@company.ru"),), nature=nature
+    )
+    decision = decide(Letter(envelope, OWN, OWN, recent=21), index_of(), RoutingPolicy(loop=LoopPolicy(20)))
+    assert (decision.outcome, decision.review, decision.code) == (Outcome.IGNORE, False, "loop")
 
 
 # ── the two parties ───────────────────────────────────────────────────────────────────────────────────────
@@ -202,7 +212,7 @@ def loops_told(caplog: pytest.LogCaptureFixture) -> int:
 
 
 def test_a_loop_is_stopped_and_told_once(office: Office, caplog: pytest.LogCaptureFixture) -> None:
-    """F16: three letters go where they belong, what follows within the hour is left alone."""
+    """F16: three letters go where they belong, what follows within the hour waits for a person."""
     office.options["routing.loop.limit"] = "3"
     office.deliver(*(letter(to="masha@company.ru", cc="sales@company.ru") for _ in range(5)))
     office.deliver(letter("anna@romashka.ru"))
@@ -215,7 +225,7 @@ def test_a_loop_is_stopped_and_told_once(office: Office, caplog: pytest.LogCaptu
     assert codes == ["loop"] * 3
     assert targets[:3] == [deal(1)] * 3
     assert office.messages()[5].decision.rule != "loop"
-    assert [message.result for message in office.messages()[3:5]] == [Result.IGNORED] * 2
+    assert [message.state for message in office.messages()[3:5]] == [State.REVIEW] * 2
     assert loops_told(caplog) == 1
     assert all(record.levelno == logging.WARNING for record in caplog.records if "loop" in record.message)
 

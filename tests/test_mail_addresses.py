@@ -79,6 +79,7 @@ def test_name_is_never_promoted_to_an_address(written: str, expected: list[str])
 
 UNCLEAR = {
     "two fields": "From: a@x.ru\r\nFrom: b@y.ru",
+    "a second field, folded into the first": "From: a@x.ru\r\n From: b@y.ru",
     "two brackets with a colon": "From: <a@x.ru>:<b@y.ru>",
     "two brackets": "From: <a@x.ru> <b@y.ru>",
     "two bare addresses": "From: a@x.ru b@y.ru",

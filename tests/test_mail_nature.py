@@ -15,6 +15,11 @@ CASES = {
     "a daemon in the domain": ("From: ivan@postmaster.ru", Nature.CLIENT),
     "a daemon in the subject": ("From: a@b.ru\r\nSubject: mailer-daemon writes to me", Nature.CLIENT),
     "an attached report": ("Content-Type: multipart/mixed; boundary=report-type", Nature.CLIENT),
+    "a report type in the boundary": (
+        'Content-Type: multipart/mixed; boundary="report-type=delivery-status"',
+        Nature.CLIENT,
+    ),
+    "a company called so": ("From: Mail Delivery System Ltd <sales@mds.ru>", Nature.CLIENT),
     "X-Autoreply no": ("X-Autoreply: no", Nature.CLIENT),
     "mailer-daemon": ("From: MAILER-DAEMON@mx.ru", Nature.BOUNCE),
     "mailer-daemon without a domain": ("From: MAILER-DAEMON", Nature.BOUNCE),

@@ -381,6 +381,25 @@ def test_a_server_that_sends_more_than_was_asked_for_is_cut() -> None:
         (message,) = reader.fetch([1]).messages
     assert message.header is not None
     assert len(message.header) == HEADER_BYTES
+    assert message.cut
+
+
+def test_a_session_reads_as_much_of_a_header_as_it_is_told() -> None:
+    """What is asked for, what is kept, and from when on a header counts as cut."""
+
+    def handler(peer: Peer) -> None:
+        peer.greet()
+        tag, words = peer.until("FETCH")
+        assert b"<0.5000> " in words
+        peer.ok(tag, fetched(1, b"From: " + b"a" * 9000) + fetched(2, b"a" * 4999))
+        serving(peer)
+
+    with opened(handler, header_bytes=5000) as reader:
+        first, second = reader.fetch([1, 2]).messages
+    assert first.header is not None
+    assert second.header is not None
+    assert (len(first.header), first.cut) == (5000, True)
+    assert (len(second.header), second.cut) == (4999, False)
 
 
 def test_a_message_without_an_answer_is_asked_for_again() -> None:

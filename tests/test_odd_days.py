@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from office import Office, letter, sample_letter
 from test_pairing import ENVELOPE, MOMENT, activity, message
 
 from imaprouter.errors import StoreError
-from imaprouter.model import Address, Finding, Letter, Result, State, Verdict, deal
+from imaprouter.model import Address, Finding, Letter, Result, State, Target, Verdict, deal
 from imaprouter.pairing import agrees, pair
 from imaprouter.reasons import why
 from imaprouter.rules import RULES
@@ -62,6 +63,18 @@ def test_a_letter_that_we_fail_to_decide_goes_to_a_person(
     first, second = office.messages()
     assert (first.state, first.decision.code) == (State.REVIEW, "defect")
     assert second.decision.target == deal(1)
+
+
+@pytest.mark.parametrize(("limit", "target"), [("4096", None), ("1MB", deal(1))])
+def test_a_header_is_read_as_far_as_the_configuration_says(
+    office: Office, limit: str, target: Target | None
+) -> None:
+    """The subject stands behind 90,000 bytes of ids: only the greater limit reaches the marker."""
+    office.options["limits.header_bytes"] = json.dumps(limit)
+    ids = "".join(f"\r\n <{number:06}-{'x' * 80}@nowhere.ru>" for number in range(900))
+    office.deliver(f"References:{ids}\r\n".encode() + letter("stranger@nowhere.ru", subject="#1"))
+    assert office.run_once() == 1
+    assert office.messages()[0].decision.target == target
 
 
 # ── what the index does not know ───────────────────────────────────────────────────────────────────

@@ -130,10 +130,53 @@ def test_both_the_former_and_the_present_responsible_mean_one_deal() -> None:
 
 
 def test_a_former_responsible_who_was_dismissed_is_nobody() -> None:
-    """His address excludes nothing: the single active deal stands."""
+    """After the handover his address excludes nothing: the single active deal stands."""
     rows = [handed_over(1, 6, 7)]
-    finding = found(letter(SERGEY, "gone@company.ru", date=CHANGED + DAY), deals=rows)
+    finding = found(letter(SERGEY, "gone@company.ru", date=CHANGED + 31 * DAY), deals=rows)
     assert (finding.target, codes(finding)) == (deal(1), ["client_of"])
+
+
+@pytest.mark.parametrize("address", ["gone@company.ru", "gone+kp@company.ru", "old@company.ru"])
+def test_a_dismissed_responsible_counts_during_the_handover(address: str) -> None:
+    """Deal 1 was his until yesterday; deal 2 never."""
+    policy = with_policy(user_aliases={"gone@company.ru": ("old@company.ru",)})
+    rows = [handed_over(1, 6, 7), deal_row(2, 6)]
+    finding = found(letter(SERGEY, address, date=CHANGED + DAY), policy, deals=rows)
+    assert (finding.target, codes(finding)[1]) == (deal(1), "former_addressed")
+
+
+def test_an_employee_is_known_without_his_plus_tag() -> None:
+    """Unless it is a tag of the mailbox's own address, which narrows and never excludes."""
+    rows = [deal_row(1, 5), deal_row(2, 6)]
+    assert found(letter(SERGEY, "masha+kp@company.ru"), deals=rows).target == deal(1)
+    users = [*USERS, {"ID": 9, "EMAIL": "sales@company.ru", "ACTIVE": True}]
+    own = found(letter(SERGEY, "sales+d1@company.ru"), deals=[deal_row(1, 5)], users=users)
+    assert own.target == deal(1)
+
+
+# ── the deal that was closed last ─────────────────────────────────────────────────────────────────────────
+
+
+def won(number: int, responsible: int, **more: Any) -> dict[str, Any]:
+    return deal_row(number, responsible, STAGE_SEMANTIC_ID="S", CLOSED="Y", **more)
+
+
+@pytest.mark.parametrize(
+    ("to", "rows", "target"),
+    [
+        ("sales@company.ru", [won(1, 5), won(2, 6)], deal(2)),
+        (MASHA, [won(1, 5), won(2, 6)], deal(1)),
+        (MASHA, [won(1, 6), won(2, 6)], deal(2)),
+        ("sales@company.ru", [won(1, 5, COMPANY_ID=11), won(2, 6)], None),
+        (MASHA, [won(1, 5, COMPANY_ID=11), won(2, 6)], deal(1)),
+        ("sales@company.ru", [won(1, 5, COMPANY_ID=None), won(2, 6)], deal(2)),
+    ],
+)
+def test_the_deal_that_was_closed_last(to: str, rows: list[Any], target: Target | None) -> None:
+    """Of the addressed employees' first; those of two companies are a question."""
+    finding = found(letter(SERGEY, to), with_policy(no_active_deal="last_closed_deal"), deals=rows)
+    assert finding.target == target
+    assert (finding.verdict is Verdict.AMBIGUOUS) == (target is None)
 
 
 # ── observers ─────────────────────────────────────────────────────────────────────────────────────────────

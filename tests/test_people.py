@@ -124,6 +124,51 @@ def test_an_unknown_message_is_told(office: Office) -> None:
     assert "no message 999" in result.stderr
 
 
+def test_leaving_it_stops_a_correction_that_waits(office: Office) -> None:
+    office.portal.faults.add("error", method="crm.activity.binding.move", code="ACCESS_DENIED", times=1)
+    office.deliver(letter(to="masha@company.ru", cc="sales@company.ru"))
+    (activity,) = office.sync.sync_once()
+    office.run_once()
+    assert office.messages()[0].state is State.FAILED
+    imaprouter(office, "queue", "assign", office.messages()[0].id, "--leave", "--now")
+    office.make_due()
+    office.run_once()
+    assert office.deals(activity) == [2]
+    assert office.messages()[0].result is Outcome.PERSON
+
+
+def test_an_answer_that_was_taken_back_teaches_nothing(office: Office) -> None:
+    message_id, _ = asked(office)
+    imaprouter(office, "queue", "assign", message_id, "--deal", 1, "--now")
+    imaprouter(office, "queue", "assign", message_id, "--leave", "--now")
+    reply(office)
+    assert office.messages()[1].state is State.REVIEW
+
+
+def test_an_answer_wins_over_a_move_by_hand_before_it(office: Office) -> None:
+    message_id, activity = asked(office)
+    office.portal.crm.move_by_hand(activity, (2, 2), (2, 3))
+    imaprouter(office, "queue", "assign", message_id, "--deal", 1, "--now")
+    assert office.deals(activity) == [1]
+
+
+def test_a_deal_that_does_not_exist_is_no_answer(office: Office) -> None:
+    message_id, activity = asked(office)
+    imaprouter(office, "queue", "assign", message_id, "--deal", 999, "--now")
+    (message,) = office.messages()
+    assert (message.state, message.person_target) == (State.REVIEW, None)
+    assert "does not exist" in message.note
+    assert office.deals(activity) == [2]
+
+
+def test_explain_tells_of_the_person(office: Office) -> None:
+    message_id, _ = asked(office)
+    imaprouter(office, "queue", "assign", message_id, "--deal", 1, "--now")
+    assert "a person chose deal 1" in imaprouter(office, "explain", message_id).stdout
+    explained = json.loads(imaprouter(office, "explain", message_id, "--json").stdout)
+    assert explained["person_target"] == {"type": "deal", "id": 1}
+
+
 # ── bindings changed in Bitrix24 ──────────────────────────────────────────────────────────────────────────
 
 
@@ -156,6 +201,39 @@ def test_a_letter_that_somebody_moved_after_us_is_left_there(office: Office) -> 
     assert office.deals(activity) == [3]
     reply(office)
     assert office.messages()[1].decision.target == deal(3)
+
+
+def test_what_was_moved_back_stays_there(office: Office) -> None:
+    """We moved it, the notification has to wait, and meanwhile somebody moves it back."""
+    office.portal.faults.add("error", method="im.notify.system.add", code="OPERATION_TIME_LIMIT", times=1)
+    office.deliver(letter(to="masha@company.ru", cc="sales@company.ru"))
+    (activity,) = office.sync.sync_once()
+    office.run_once()
+    assert office.deals(activity) == [1]
+    office.portal.crm.move_by_hand(activity, (2, 1), (2, 2))
+    office.make_due()
+    office.run_once()
+    assert office.deals(activity) == [2]
+    assert office.messages()[0].result is Outcome.PERSON
+
+
+def test_a_further_company_is_no_other_choice(office: Office) -> None:
+    office.deliver(letter(to="masha@company.ru", cc="sales@company.ru"))
+    (activity,) = office.sync.sync_once()
+    office.run_once()
+    office.portal.crm.bind_by_hand(activity, *office.portal.crm.bindings(activity), (4, 11))
+    office.run_once()
+    (message,) = office.messages()
+    assert (message.result, message.person_target) == (Outcome.MOVED, None)
+
+
+def test_a_deal_that_vanished_is_nobodys_choice(office: Office) -> None:
+    office.deliver(letter(to="masha@company.ru", cc="sales@company.ru", message_id="asked@horns.ru"))
+    office.sync.sync_once()
+    office.run_once()
+    office.portal.crm.delete(2, 1)
+    office.run_once()
+    assert office.messages()[0].person_target is None
 
 
 def test_our_own_writes_are_no_persons_choice(office: Office) -> None:
@@ -196,19 +274,61 @@ sent_folders = []
     )
 
 
+def hidden_copy(moment: datetime) -> bytes:
+    """Bcc to Maria, under another id by a relay: only this copy says that she was addressed."""
+    return letter(date=moment, message_id="other@relay.ru", headers="Delivered-To: masha@company.ru")
+
+
 def test_copies_in_two_mailboxes_have_one_decision(office: Office, user: str) -> None:
-    """Bcc to Maria, under another id by a relay: only the copy's Delivered-To says that she was addressed."""
     sync = second_mailbox(office, f"{user}-masha")
     moment = datetime(2026, 11, 3, 9, tzinfo=UTC)
     office.deliver(letter(date=moment, message_id="one@horns.ru"))
-    copy = letter(date=moment, message_id="other@relay.ru", headers="Delivered-To: masha@company.ru")
-    office.dovecot.deliver(f"{user}-masha", copy)
+    office.dovecot.deliver(f"{user}-masha", hidden_copy(moment))
     activities = [*office.sync.sync_once(), *sync.sync_once()]
     office.run_once()
     office.run_once()
     assert len(activities) == 2
     assert [message.decision.target for message in office.messages()] == [deal(1), deal(1)]
     assert [office.deals(activity) for activity in activities] == [[1], [1]]
+
+
+def test_a_copy_that_comes_late_settles_the_question(office: Office, user: str) -> None:
+    """The first letter is paired and waits for a person when its copy arrives."""
+    sync = second_mailbox(office, f"{user}-masha")
+    moment = datetime(2026, 11, 3, 9, tzinfo=UTC)
+    office.deliver(letter(date=moment, message_id="one@horns.ru"))
+    activities = office.sync.sync_once()
+    office.run_once()
+    assert office.messages()[0].state is State.REVIEW
+    office.dovecot.deliver(f"{user}-masha", hidden_copy(moment))
+    activities += sync.sync_once()
+    office.run_once()
+    office.run_once()
+    assert [office.deals(activity) for activity in activities] == [[1], [1]]
+
+
+def test_a_copy_that_comes_late_leaves_a_persons_answer(office: Office, user: str) -> None:
+    """The answer came before Bitrix24 made the activity."""
+    second_mailbox(office, f"{user}-masha")
+    moment = datetime(2026, 11, 3, 9, tzinfo=UTC)
+    office.deliver(letter(date=moment, message_id="one@horns.ru"))
+    office.run_once()
+    imaprouter(office, "queue", "assign", office.messages()[0].id, "--deal", 3, "--now")
+    office.dovecot.deliver(f"{user}-masha", hidden_copy(moment))
+    office.run_once()
+    (activity,) = office.sync.sync_once()
+    office.run_once()
+    assert office.deals(activity) == [3]
+
+
+def test_somebody_elses_letter_with_this_id_is_no_copy(office: Office, user: str) -> None:
+    second_mailbox(office, f"{user}-masha")
+    office.deliver(letter(message_id="one@horns.ru"))
+    forged = letter("anna@romashka-sample.ru", "masha@company.ru", message_id="one@horns.ru")
+    office.dovecot.deliver(f"{user}-masha", forged)
+    office.run_once()
+    states = {message.mailbox: message.state for message in office.messages()}
+    assert states["sales"] is State.REVIEW
 
 
 # ── marker ────────────────────────────────────────────────────────────────────────────────────────────────

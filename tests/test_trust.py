@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -199,12 +198,61 @@ def test_a_spoofed_client_cannot_name_a_deal_under_strict() -> None:
     assert (finding.verdict, finding.code) == (Verdict.REJECTED, "not_the_clients_deal")
 
 
-def test_a_spoofed_stranger_does_not_exclude_the_thread() -> None:
-    """A From that is not believed proves no kinship and no enmity: the thread stands for itself."""
+@pytest.mark.parametrize(
+    ("rule", "more"),
+    [
+        ("marker", {"subject": "KP #1"}),
+        ("thread", {"more": f"In-Reply-To: {SENT}\r\n"}),
+        ("address", {"to": "sales+d1@company.ru"}),
+    ],
+)
+@pytest.mark.parametrize(
+    ("sender", "reply_to", "mode"),
+    [
+        ("anna@romashka.ru", "", "off"),
+        ("anna@romashka.ru", "", "require"),
+        ("x@evil.ru", "anna@romashka.ru", "off"),
+        ("x@evil.ru", "anna@romashka.ru", "require"),
+        ("<anna@romashka.ru>:<sergey@horns.ru>", "", "off"),
+        ("<sergey@horns.ru>:<anna@romashka.ru>", "", "off"),
+        ("anna@romashka.ru\r\nFrom: sergey@horns.ru", "", "off"),
+    ],
+)
+def test_doubt_never_gives_more_rights(
+    rule: RuleName,
+    more: dict[str, str],
+    sender: str,
+    reply_to: str,
+    mode: Literal["off", "require"],
+) -> None:
+    """Anna is somebody else's client, believed or not."""
+    index = index_of(activities=[SENT_FROM_DEAL_1])
+    extra = (f"Reply-To: {reply_to}\r\n" if reply_to else "") + more.get("more", "")
+    letter = received(
+        sender=sender,
+        to=more.get("to", "sales@company.ru"),
+        subject=more.get("subject", "KP"),
+        more=extra,
+    )
+    decision = routed(letter, policy(mode), index)
+    assert said_by(decision, rule).verdict is Verdict.REJECTED
+    assert decision.target != deal(1)
+
+
+def test_an_unproven_stranger_is_a_stranger() -> None:
+    """He may name a deal as any stranger may, and no more."""
+    letter = received(sender="x@nowhere.ru", subject="KP #1")
+    assert routed(letter, policy("require")).target == routed(letter, policy("off")).target == deal(1)
+    letter = received(subject="KP #1")
+    found = said_by(routed(letter, policy("require", check="strict")), "marker")
+    assert (found.verdict, found.code) == (Verdict.REJECTED, "not_the_clients_deal")
+
+
+def test_a_refuted_letter_of_another_client_does_not_inherit_the_thread() -> None:
     index = index_of(activities=[SENT_FROM_DEAL_1])
     letter = received(FAIL, sender="anna@romashka.ru", more=f"In-Reply-To: {SENT}\r\n")
-    assert said_by(routed(letter, policy("off"), index), "thread").verdict is Verdict.REJECTED
-    assert routed(letter, policy("prefer"), index).target == deal(1)
+    for mode in ("off", "prefer"):
+        assert said_by(routed(letter, policy(mode), index), "thread").verdict is Verdict.REJECTED
 
 
 def test_reply_to_falls_with_from() -> None:
@@ -321,11 +369,3 @@ def test_a_stricter_choice_never_believes_more(
         for each in ("off", "prefer", "require")
     }
     assert used["off"] >= used["prefer"] >= used["require"]
-
-
-def test_without_evidence_nothing_becomes_more_certain() -> None:
-    """Taking the server's word away never turns a refusal under `require` into a deal."""
-    for said in (FAIL, BOTH_FAIL, FOREIGN_PASS, PASS):
-        letter = received(said)
-        bare = replace(letter, envelope=replace(letter.envelope, authentication=()))
-        assert what_became_of(routed(bare, policy("require"), INDEX)) == DROPPED

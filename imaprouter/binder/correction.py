@@ -96,7 +96,9 @@ class Correction:
         with self._journal.transaction():
             for paired in self._journal.activities.due(now, ROUND):
                 message = self._journal.messages.get(paired.message_id)
-                if message and message.target:
+                if not message or not message.target:
+                    self._journal.activities.unschedule(paired.activity.id)
+                else:
                     jobs.append(Job(paired, message, message.target))
                     wait = RETRY_AFTER[min(paired.attempts, len(RETRY_AFTER) - 1)]
                     self._journal.activities.schedule(paired.activity.id, now + wait)
@@ -155,14 +157,23 @@ class Correction:
         return replace(job, message=message, target=target)
 
     def _course(self, job: Job) -> Course:
+        if self._was_moved_back(job):
+            return Course.PERSON
         attempted = self._journal.traces.has_writes(job.id)
-        owner = job.paired.activity.owner
+        owner = None if job.message.person_target else job.paired.activity.owner
         other_deals = any(binding.is_deal for binding in job.bound)
         if not attempted and owner and owner.is_deal and owner not in job.bound and other_deals:
             # Somebody moved it between the poll that showed it and now. Without another deal the owner may
             # only be hidden from our webhook (rest.md 2.7).
             return Course.PERSON
         return plan.course(job.target, job.first, job.bound, job.paired.unwanted_leads, attempted=attempted)
+
+    def _was_moved_back(self, job: Job) -> bool:
+        """Whether the portal had carried our change out, and all is as it was before."""
+        if not job.steps or frozenset(job.bound) != frozenset(job.first):
+            return False
+        done = {write.step for write in self._journal.traces.writes(job.message.id) if write.is_done(job.id)}
+        return str(job.steps[0]) in done
 
     # ── changing ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -180,6 +191,7 @@ class Correction:
             note = f"{job.target} does not exist in the portal (any more)"
             with self._journal.transaction():
                 self._journal.activities.settle(job.id, job.bound, now)
+                self._journal.answers.withdraw(job.message.id)
                 self._journal.messages.set_state(job.message.id, State.REVIEW, now, note=note)
             event(logger, logging.WARNING, "target.missing", id=job.message.id, target=str(job.target))
             return False

@@ -34,8 +34,8 @@ class People:
 
     def carry_out(self, now: datetime) -> int:
         """Take up the answers that were given; returns how many."""
-        answers = self._journal.answers.open()
         with self._journal.transaction():
+            answers = self._journal.answers.open()
             for answer in answers:
                 self._take_up(answer.message_id, answer.target, now)
                 self._journal.answers.take_up(answer.message_id)
@@ -45,12 +45,24 @@ class People:
         """Read once what is bound where a person decides: the base for seeing that he did. Raises nothing."""
         watched = self._journal.answers.unread(ROUND)
         found = bindings(self._portal, [each.activity_id for each in watched]) if watched else {}
-        read = {number: answer for number, answer in found.items() if not isinstance(answer, PortalError)}
         with self._journal.transaction():
-            for number, bound in read.items():
-                self._journal.activities.note_first_bindings(number, bound, frozenset())
-                self._journal.activities.settle(number, bound, now)
-        return len(read)
+            for each in watched:
+                bound = found[each.activity_id]
+                if not isinstance(bound, PortalError):
+                    self._journal.activities.note_first_bindings(each.activity_id, bound, frozenset())
+                    self._journal.activities.settle(each.activity_id, bound, now)
+                elif not bound.temporary:
+                    # What cannot be read cannot be watched either, and must not bar the others.
+                    self._journal.activities.settle(each.activity_id, None, now)
+                    event(
+                        logger,
+                        logging.WARNING,
+                        "activity.unreadable",
+                        id=each.message_id,
+                        activity=each.activity_id,
+                        error=str(bound),
+                    )
+        return sum(not isinstance(answer, PortalError) for answer in found.values())
 
     def learn(self, now: datetime) -> int:
         """Look for activities that somebody re-bound since the last time; returns how many.
@@ -66,17 +78,26 @@ class People:
             for start in range(0, len(page), ROUND):
                 numbers = [found.id for found in page[start : start + ROUND]]
                 learned += self._compare(self._journal.answers.of_activities(numbers), now)
-        self._journal.facts.set(_SINCE, str(to_text(newest)))
+        with self._journal.transaction():
+            self._journal.facts.set(_SINCE, str(to_text(newest)))
         return learned
 
     def _take_up(self, message_id: int, target: Target | None, now: datetime) -> None:
+        """The answer is for the mail: for its copies in other mailboxes as well."""
         message = self._journal.messages.get(message_id)
         if message is None:
             return
+        copies = self._journal.messages.copies(message.mailbox, message.envelope, message.internal_date)
+        for each in (message, *copies):
+            self._take_up_one(each.id, target, now)
+
+    def _take_up_one(self, message_id: int, target: Target | None, now: datetime) -> None:
         known = self._journal.activities.of_message(message_id)
         if target is None:
             note = "a person left it as it is"
             self._journal.messages.set_state(message_id, State.SETTLED, now, result=Result.PERSON, note=note)
+            for paired in known:
+                self._journal.activities.unschedule(paired.activity.id)
         else:
             self._journal.answers.choose(message_id, target)
             state = State.PAIRED if known else State.WAITING
@@ -95,13 +116,21 @@ class People:
             if isinstance(bound, PortalError) or each.bindings is None:
                 continue
             if frozenset(bound) != frozenset(each.bindings):
-                self._remember(each, bound, now)
-                changed += 1
+                changed += self._remember(each, bound, now)
         return changed
 
-    def _remember(self, watched: Watched, bound: tuple[Binding, ...], now: datetime) -> None:
+    def _remember(self, watched: Watched, bound: tuple[Binding, ...], now: datetime) -> bool:
+        """Note what is bound now; returns whether somebody chose another object."""
+        before = frozenset(watched.bindings or ())
         chosen = plan.chosen_by_person(bound)
-        note = f"re-bound by hand to {', '.join(map(str, bound))}"
+        if chosen == plan.chosen_by_person(before):
+            with self._journal.transaction():
+                self._journal.activities.settle(watched.activity_id, bound, now)
+            return False
+        if before > frozenset(bound):
+            # A binding may vanish with its deal, or with our right to see it: that is no choice of another.
+            chosen = None
+        note = f"re-bound by hand to {', '.join(map(str, bound)) or 'nothing that is visible'}"
         with self._journal.transaction():
             self._journal.activities.settle(watched.activity_id, bound, now)
             self._journal.messages.set_state(
@@ -115,3 +144,4 @@ class People:
             activity=watched.activity_id,
             chosen=str(chosen or "-"),
         )
+        return True

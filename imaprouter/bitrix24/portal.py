@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import stamina
@@ -40,6 +40,19 @@ _NOT_SENT = (
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
 )
+
+
+class PortalChoices(Protocol):
+    """What a configuration says of a portal; see `Portal`."""
+
+    @property
+    def webhook_url(self) -> str: ...
+    @property
+    def requests_per_second(self) -> float: ...
+    @property
+    def burst(self) -> int: ...
+    @property
+    def timeout(self) -> timedelta: ...
 
 
 class Portal:
@@ -82,6 +95,17 @@ class Portal:
             # A proxy of the environment is for the outside, not for a sandbox on this machine.
             trust_env=self._webhook.origin.startswith("https://"),
             transport=transport,
+        )
+
+    @classmethod
+    def configured(cls, choices: PortalChoices, *, stop: threading.Event | None = None) -> Portal:
+        """The portal that a configuration names. ConfigError as for the constructor."""
+        return cls(
+            choices.webhook_url,
+            requests_per_second=choices.requests_per_second,
+            burst=choices.burst,
+            timeout=choices.timeout,
+            stop=stop,
         )
 
     def call(self, method: str, params: Mapping[str, Any] | None = None, *, read: bool) -> Any:

@@ -48,14 +48,7 @@ def cache_refresh(app: App, full: bool, force: bool, as_json: bool) -> None:
     from imaprouter.refresh import refresh
 
     app.start_log(default=-1)
-    settings = app.settings
-    portal_settings = settings.require_portal()
-    portal = Portal(
-        portal_settings.webhook_url,
-        requests_per_second=portal_settings.requests_per_second,
-        burst=portal_settings.burst,
-        timeout=portal_settings.timeout,
-    )
+    portal = Portal.configured(app.settings.require_portal())
     with closing(portal), _index(app) as index, _progress() as progress:
         report = refresh(portal, index, full=full, force=force, progress=progress)
     if as_json:

@@ -21,11 +21,12 @@ def decision_json(
         "subject": envelope.subject,
         "from": envelope.from_[0].email if envelope.from_ else "",
         "outcome": decision.outcome.value,
-        "target": _target(decision.target),
+        "target": target_json(decision.target),
         "rule": decision.rule,
         "review": decision.review,
         "reason": sentence(decision.reasons, language),
         "code": decision.code,
+        "codes": [reason.code for reason in decision.reasons],
         "candidates": list(decision.candidates),
         "trail": [_finding(finding, language) for finding in decision.trail],
         "defects": list(envelope.defects),
@@ -54,14 +55,15 @@ def _finding(finding: Finding, language: NullTranslations) -> dict[str, Any]:
         "rule": finding.rule,
         "verdict": finding.verdict.value,
         "code": finding.code,
+        "codes": [reason.code for reason in finding.reasons],
         "detail": sentence(finding.reasons, language),
     }
     if finding.candidates:
         shown["candidates"] = list(finding.candidates)
     if finding.target:
-        shown["target"] = _target(finding.target)
+        shown["target"] = target_json(finding.target)
     return shown
 
 
-def _target(target: Target | None) -> dict[str, Any] | None:
+def target_json(target: Target | None) -> dict[str, Any] | None:
     return {"type": target.type.value, "id": target.id} if target else None

@@ -71,8 +71,13 @@ def _text(deal: int, key: str) -> str:
 
 def _deals(app: App, deal: int | None) -> list[Deal]:
     """The deal, or all active ones, the one that was changed longest ago first."""
-    from imaprouter.store.index import Index, index_path
+    from imaprouter.store.index import Index, index_path, is_filled
 
+    if not is_filled(app.settings.store.path):
+        raise StoreError(
+            "the deal index was never filled",
+            advice="run 'imaprouter cache refresh' or 'imaprouter cache import FILE'",
+        )
     index = Index(index_path(app.settings.store.path))
     try:
         deals = list(index.all_deals()) if deal is None else list(filter(None, [index.deal(deal)]))
@@ -89,13 +94,7 @@ def _portal(app: App) -> Portal:
     from imaprouter.bitrix24.portal import Portal
 
     app.start_log(default=-1)
-    settings = app.settings.require_portal()
-    return Portal(
-        settings.webhook_url,
-        requests_per_second=settings.requests_per_second,
-        burst=settings.burst,
-        timeout=settings.timeout,
-    )
+    return Portal.configured(app.settings.require_portal())
 
 
 def _write(portal: Portal, name: str, texts: dict[int, str]) -> tuple[int, dict[int, PortalError]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imaprouter.cli.app import App, pass_app
-from imaprouter.cli.decisions import as_line, decision_json, headline, word
+from imaprouter.cli.decisions import as_line, decision_json, headline, target_json, word
 from imaprouter.errors import ConfigError, StoreError
 from imaprouter.model import Binding, EntityType, State, Target, Verdict
 from imaprouter.reasons import named, sentence
@@ -111,6 +111,16 @@ def assign(
             raise StoreError(
                 f"the journal has no message {message_id}", advice="'imaprouter queue' lists them"
             )
+        if message.state is State.UNREADABLE:
+            raise StoreError(
+                f"message {message_id} could not be read yet, so nothing says which activity is its",
+                advice="it is fetched again at every connection; move its activity in Bitrix24",
+            )
+        if message.same_as:
+            raise StoreError(
+                f"message {message_id} is the same mail as message {message.same_as}",
+                advice=f"answer for message {message.same_as}",
+            )
         journal.answers.give(message_id, targets[0] if targets else None, datetime.now(UTC))
     chosen = named(str(targets[0]), app.language) if targets else app.language.gettext("left as it is")
     if now:
@@ -159,6 +169,7 @@ def _explained(journal: Journal, message: StoredMessage, language: NullTranslati
         "state": message.state.value,
         "result": message.result.value if message.result else None,
         "note": message.note,
+        "person_target": target_json(message.person_target),
         "same_as": message.same_as,
         "recorded": message.recorded_at.isoformat(),
         "settled": message.settled_at.isoformat() if message.settled_at else None,
@@ -205,6 +216,9 @@ def _explained_text(journal: Journal, message: StoredMessage, language: NullTran
     for finding in decision.trail:
         detail = sentence(finding.reasons, language)
         yield f"    {finding.rule:<13}{verdicts[finding.verdict]} {detail}"
+    if message.person_target:
+        chosen = named(str(message.person_target), language)
+        yield f"  {decided}  {_('a person chose {target}').format(target=chosen)}"
     result = f", {word(message.result, language)}" if message.result else ""
     note = f" ({message.note})" if message.note else ""
     yield f"  {state}  {word(message.state, language)}{result}{note}"

@@ -6,10 +6,11 @@ Nothing here reads a file. What the values may be is said in `values.LIMITS` and
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from imaprouter.errors import ConfigError
 from imaprouter.policy import BindingPolicy, RoutingPolicy
@@ -115,10 +116,8 @@ class Settings:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must appear in no log and no error: passwords and the webhook's code."""
-        code = _WEBHOOK_CODE.search(self.portal.webhook_url) if self.portal else None
-        passwords = (mailbox.password for mailbox in self.mailboxes)
-        return (*([code[1]] if code else []), *passwords)
+        """What must appear in no log and no error: every SECRET field; of the webhook's address, its code."""
+        return tuple(_secrets_in(self))
 
     def _missing(self, key: str, meaning: str) -> ConfigError:
         if self.source:
@@ -129,3 +128,19 @@ class Settings:
             problems=(f"{key}: is missing: {meaning}",),
             advice="begin with config.example.toml",
         )
+
+
+def _secrets_in(value: Any) -> Iterator[str]:
+    """The non-empty SECRET fields of a settings dataclass and of those in it."""
+    if isinstance(value, tuple):
+        for each in value:
+            yield from _secrets_in(each)
+    if not is_dataclass(value):
+        return
+    for each in fields(value):
+        inner = getattr(value, each.name)
+        if not each.metadata.get("secret"):
+            yield from _secrets_in(inner)
+        elif inner:
+            code = _WEBHOOK_CODE.search(inner) if each.name == "webhook_url" else None
+            yield code[1] if code else inner

@@ -20,6 +20,7 @@ LIMITS: dict[str, tuple[Limit, Limit]] = {
     "mailboxes.port": (1, 65535),
     "cache.refresh_every": (timedelta(seconds=30), timedelta(days=1)),
     "cache.full_every": (timedelta(hours=1), timedelta(days=30)),
+    "routing.loop.limit": (0, 10_000),
     "binding.wait": (timedelta(minutes=1), timedelta(days=30)),
     "binding.poll_every": (timedelta(seconds=1), timedelta(minutes=10)),
     "limits.header_bytes": (4_096, 64_000_000),

@@ -21,6 +21,8 @@ _BLOCK_TEXT = 32
 # A comment hides brackets, and brackets hide a comment: whichever opens first.
 _BRACKETED = re.compile(r"\([^()]*+\)|<([^<>]*+)>")
 _SEPARATOR = re.compile(r"[\s,;<>]+")
+_QUOTES = "\"'`“”«»"
+_IS_WHOLE = re.compile(r"[^@]+@[^@]+").fullmatch
 
 
 def message_id(texts: Iterable[str], note: Note) -> str:
@@ -73,10 +75,19 @@ def _ids(texts: Iterable[str], note: Note) -> Iterator[str]:
 
 
 def _written(text: str) -> Iterator[str]:
-    """Find ids in brackets, mended where a fold broke them; without brackets, the words with an '@'."""
-    if "<" in text and ">" in text:
-        for found in _BRACKETED.finditer(text):
-            yield "".join((found[1] or "").split())
+    """Find ids in brackets, mended where a fold broke them, and outside them the words with an '@'."""
+    if not ("<" in text and ">" in text):
+        words = _words(text)
+        yield from words if len(words) == 1 else (word for word in words if "@" in word)
         return
-    words = [word for word in _SEPARATOR.split(text) if word]
-    yield from words if len(words) == 1 else (word for word in words if "@" in word)
+    start = 0
+    for found in _BRACKETED.finditer(text):
+        yield from filter(_IS_WHOLE, _words(text[start : found.start()]))
+        yield "".join((found[1] or "").split())
+        start = found.end()
+    yield from filter(_IS_WHOLE, _words(text[start:]))
+
+
+def _words(text: str) -> list[str]:
+    words = (word.strip(_QUOTES) for word in _SEPARATOR.split(text))
+    return [word for word in words if word]

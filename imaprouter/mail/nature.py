@@ -13,7 +13,7 @@ from imaprouter.text import clean
 
 # Only as a whole local part or display name: people are called ivan.postmaster@, and live at postmaster.ru.
 _DAEMON = re.compile(
-    r"(?<![\w.+-])(?:mailer-daemon|mdaemon)\s*(?:[@\"<>]|$)|mail delivery (?:sub)?system"
+    r"(?<![\w.+-])(?:mailer-daemon|mdaemon)\s*(?:[@\"<>]|$)|^\W*mail delivery (?:sub)?system\s*(?:[\"<(]|$)"
     r"|(?<![\w.+-])microsoftexchange[0-9a-f]{32}@",
     re.IGNORECASE,
 )
@@ -33,7 +33,7 @@ _ANSWER = re.compile(
 )
 # The same of older Outlooks: people announce their holidays in these words too, but not as an answer.
 _ABSENCE = re.compile(r"(?:out of office|нет на работе|poza biurem|abwesenheitsnotiz)\s*:", re.IGNORECASE)
-_REPORT_TYPE = re.compile(r"report-type\s*=\s*\"?([\w-]+)", re.IGNORECASE)
+_REPORT_TYPE = re.compile(r";\s*report-type\s*=\s*\"?([\w-]+)", re.IGNORECASE)
 _FIRST_WORD = re.compile(r"[\w-]+")
 _AUTO_FIELDS = (
     "x-autoreply",

@@ -41,8 +41,8 @@ WINDOW = 50_000
 class Session:
     """A connection to one account. The constructor does no I/O.
 
-    `fields` are the header fields that `fetch` reads. Once `stop` is set, a wait ends, a running command has
-    `Timeouts.farewell` left, and no connection is made.
+    `fields` are the header fields that `fetch` reads, `header_bytes` how much of them. Once `stop` is set, a
+    wait ends, a running command has `Timeouts.farewell` left, and no connection is made.
     """
 
     def __init__(
@@ -50,17 +50,19 @@ class Session:
         account: Account,
         fields: Sequence[str],
         *,
+        header_bytes: int = HEADER_BYTES,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         stop: threading.Event | None = None,
     ) -> None:
         self.account = account
         self.capabilities: tuple[str, ...] = ()
         self._items = (
-            f"BODY.PEEK[HEADER.FIELDS ({' '.join(fields)})]<0.{HEADER_BYTES}>",
+            f"BODY.PEEK[HEADER.FIELDS ({' '.join(fields)})]<0.{header_bytes}>",
             "INTERNALDATE",
             "FLAGS",
             "RFC822.SIZE",
         )
+        self._header_bytes = header_bytes
         self._timeouts = timeouts
         self._stop = stop or threading.Event()
         self._client: LineSafeClient | None = None
@@ -258,7 +260,7 @@ class Session:
     def _read(self, uids: Sequence[int]) -> dict[int, FetchedMessage]:
         with self._command("FETCH") as client:
             answers = client.fetch(list(uids), self._items)
-        read = {uid: _message(uid, answer) for uid, answer in answers.items()}
+        read = {uid: _message(uid, answer, self._header_bytes) for uid, answer in answers.items()}
         return {uid: message for uid, message in read.items() if message.header is not None}
 
     def _body(self, uid: int) -> bytes:
@@ -297,11 +299,12 @@ class Session:
         return MailboxError(f"{self.account}: {what}: {text}", advice=advice)
 
 
-def _message(uid: int, answer: dict[bytes, Any]) -> FetchedMessage:
+def _message(uid: int, answer: dict[bytes, Any], limit: int) -> FetchedMessage:
     header = next((value for key, value in answer.items() if key.startswith(b"BODY[")), None)
     return FetchedMessage(
         uid=uid,
-        header=header[:HEADER_BYTES] if isinstance(header, bytes) else None,
+        header=header[:limit] if isinstance(header, bytes) else None,
+        cut=isinstance(header, bytes) and len(header) >= limit,
         internal_date=_instant(answer.get(b"INTERNALDATE")),
         size=answer.get(b"RFC822.SIZE") or 0,
         flags=frozenset(map(_text, answer.get(b"FLAGS") or ())),

@@ -8,7 +8,7 @@ from typing import Literal
 
 from imaprouter.model import FetchedMessage
 
-#: What is read of a header. A header of exactly this length may have been cut: the server had more.
+#: What a session reads of a header unless it is told otherwise; the service says `limits.header_bytes`.
 HEADER_BYTES = 65_536
 
 #: What is read of a bounce's body: long explanations in HTML come before what is returned.

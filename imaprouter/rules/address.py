@@ -24,9 +24,11 @@ def address(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
         return Finding("address", Verdict.NO_MATCH, (why("no_tag"), *narrows))
     missing = [number for number in tagged if index.deal(number) is None]
     unknown = tuple(Question("deal", str(number)) for number in missing)
-    existing = [found for found in map(index.deal, tagged) if found]
+    named = [found for found in map(index.deal, tagged) if found]
+    templates = [found.id for found in named if found.recurring]
+    existing = [found for found in named if not found.recurring]
     usable = [found for found in existing if relation(letter, index, policy, found) is not Relation.FOREIGN]
-    refused = [why("no_such_deal", deal=number) for number in missing] + [
+    refused = [why("no_such_deal", deal=number) for number in (*missing, *templates)] + [
         why("not_the_senders_deal", client=client_named(letter), deal=found.id)
         for found in existing
         if found not in usable

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
+from imaprouter.address import split_tag
 from imaprouter.model import Client, Deal, DealIndex, Letter, Tenure, User, sorted_ids
 from imaprouter.policy import ParticipantsPolicy, RoutingPolicy
 from imaprouter.reasons import Reason, why
@@ -60,17 +61,18 @@ class Case:
         people = (
             [address.email for address in envelope.writers + envelope.sender]
             if letter.outgoing
-            else envelope.recipients
+            else list(envelope.recipients)
         )
-        staff = employees(people, index, policy.participants)
+        staff = _dismissed(people, deals, letter, index, policy.participants)
+        staff |= employees(people, index, policy.participants)
         users = (index.user(number) for number in sorted_ids(found.responsible_id for found in deals))
         return cls(
             clients=tuple(clients),
             client=client,
             deals=deals,
             pipelines=categories(letter, policy.address),
-            addressed={email: user for email, user in staff.items() if email not in letter.own_addresses},
-            own={email: user for email, user in staff.items() if email in letter.own_addresses},
+            addressed={email: user for email, user in staff.items() if not _is_own(email, letter)},
+            own={email: user for email, user in staff.items() if _is_own(email, letter)},
             responsibles={user.id: user for user in users if user},
             written=written_at(letter),
             policy=policy.participants,
@@ -108,7 +110,7 @@ class Case:
         if user.id == found.responsible_id:
             return Role.RESPONSIBLE
         tenure, handover = _tenure(user, found), self.policy.handover
-        if tenure and handover and self.written and self.written <= tenure.until + handover:
+        if tenure and _lasts(tenure, self.written, handover):
             return Role.FORMER
         return Role.OBSERVER if self.policy.observers and user.id in found.observer_ids else None
 
@@ -196,6 +198,30 @@ def written_at(letter: Letter) -> datetime | None:
     """When the letter was written: its Date, unless that is later than its arrival. None: nobody knows."""
     known = [moment for moment in (letter.envelope.date, letter.received) if moment]
     return min(known, default=None)
+
+
+def _is_own(email: str, letter: Letter) -> bool:
+    return email in letter.own_addresses or split_tag(email)[0] in letter.own_addresses
+
+
+def _dismissed(
+    emails: Sequence[str], deals: Sequence[Deal], letter: Letter, index: DealIndex, policy: ParticipantsPolicy
+) -> dict[str, User]:
+    """Those addressed who are no employees any more and whose handover of a deal still lasts."""
+    written = written_at(letter)
+    known: dict[str, User] = {}
+    for found in deals:
+        for tenure in found.former:
+            user = index.user(tenure.user_id)
+            if user and user.email and not user.active and _lasts(tenure, written, policy.handover):
+                spellings = (user.email, *policy.user_aliases.get(user.email, ()))
+                known.update(dict.fromkeys(spellings, user))
+    users = {email: known.get(email) or known.get(split_tag(email)[0]) for email in emails}
+    return {email: user for email, user in users.items() if user}
+
+
+def _lasts(tenure: Tenure, written: datetime | None, handover: timedelta) -> bool:
+    return bool(handover and written and written <= tenure.until + handover)
 
 
 def few(items: Iterable[object]) -> tuple[str, ...]:

@@ -9,65 +9,64 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from imaprouter.address import portal_id
-from imaprouter.marker_signature import FORM, verifies
-from imaprouter.model import DealIndex, EntityType, Finding, Letter, Question, Verdict, deal, sorted_ids
+from imaprouter.marker_signature import verifies
+from imaprouter.model import (
+    DealIndex,
+    EntityType,
+    Finding,
+    Letter,
+    Nature,
+    Question,
+    Verdict,
+    deal,
+    sorted_ids,
+)
 from imaprouter.policy import RoutingPolicy
 from imaprouter.reasons import Reason, why
 from imaprouter.rules.people import Relation, client_named, relation
 
-_SIGNED = re.compile(r"#(?P<deal>\d{1,10})" + FORM)
+# Signed, or meant to be: of any length and with any dash; set apart by blanks, only what looks like one.
+_SIGNED = re.compile(
+    r"#(?P<deal>\d{1,10})"
+    r"(?:[-\u2010-\u2015\u2212](?P<close>(?=[0-9]*[A-Za-z])[0-9A-Za-z]{2,8})"
+    r"|\s*[-\u2010-\u2015\u2212]\s*(?P<apart>(?=[A-Z]*[0-9])(?=[0-9]*[A-Z])[0-9A-Z]{4}))\b"
+)
 # What Bitrix24 puts into subjects and bodies of letters that it sends (mail-internals 4).
 _OF_CRM = re.compile(r"\[(?:crm|msg):(?P<activity>\d{1,18})-(?P<code>[a-z0-9]{6})\]", re.IGNORECASE)
-# A number behind such a word counts something else, unless the sender has that very deal.
-_OTHER_THINGS = frozenset(
-    {
-        *(
-            "pr",
-            "issue",
-            "ticket",
-            "order",
-            "invoice",
-            "case",
-            "bug",
-            "task",
-            "po",
-            "rfq",
-            "quote",
-            "version",
-        ),
-        *(
-            "color",
-            "colour",
-            "background",
-            "цвет",
-            "фон",
-            "заказ",
-            "заказа",
-            "заказу",
-            "счет",
-            "счёт",
-            "счета",
-        ),
-        *("счёта", "счету", "накладная", "накладной", "акт", "акта", "заявка", "заявки", "тикет", "задача"),
-        *("задачи", "инвойс", "упд", "zamówienie", "faktura", "zgłoszenie"),
-    }
+# Always a marker behind these.
+_DEAL = re.compile(r"сдел(?:к|ок)\w*|deals?")
+# A number behind these counts something else, unless the sender has that very deal.
+_OTHER_THINGS = re.compile(
+    r"(?:order|request|invoice|rechnung|ticket|issue|quot|contract|agreement|version|colou?r|background|school"
+    r"|заказ|сч[её]т|договор|накладн|приложен|поручен|фактур|тендер|школ|заявк|тикет|задач|инвойс"
+    r"|zamówieni|faktur|zgłoszeni|umow)\w*"
+    r"|c|prs?|pos?|rfqs?|cases?|bugs?|tasks?|items?|pages?|rooms?|акт(?:а|у|ом|е|ы|ов)?|ттн|упд"
+    r"|цвет(?:а|ом)?|фон"
 )
+_FILLERS = frozenset({"no", "nos", "number", "num", "nr", "id", "numer", "номер", "номера", "номером"})
 _RANKS = frozenset({"priority", "place", "choice", "fan", "приоритет", "место", "номер"})
+_LAST_RANK = 3
+# `[org/repo] Fix crash (#7)`: a code forge.
+_FORGE = re.compile(r"\[[\w.-]+/[\w.-]+\].*\($")
+# Stands for № until every hit is found.
+_NUMERO = "\ue000"
+_MACHINES = frozenset({Nature.BOUNCE, Nature.AUTO_REPLY, Nature.LIST})
 
 
 def marker(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
     """Match the one deal that the subject names and whose client may have written the letter.
 
-    A signed marker and Bitrix24's own are trusted from anyone; with a wrong signature they are rejected. A
-    bare number counts when the deal exists and `routing.marker.sender_check` lets the sender name it; next to
-    a word that says it numbers something else, only when it is the sender's own deal. Several deals: the one
-    that belongs to the sender, else ambiguous.
+    A signed marker is trusted from anyone, Bitrix24's own from anyone but another deal's client; with a wrong
+    signature they are rejected. A bare number counts when the deal exists and `routing.marker.sender_check`
+    lets the sender name it; where it may number something else, only when it is the sender's own deal.
+    Several deals: the one that belongs to the sender, else ambiguous.
     """
-    subject = _as_read(letter.envelope.subject)
     weighed = _Weighed()
-    _weigh_crm_markers(subject, index, policy, weighed)
-    for number, check, doubtful in _numbers(subject, policy):
-        _weigh_number(number, check, doubtful, letter, index, policy, weighed)
+    subject, numeros = _as_read(letter.envelope.subject)
+    _weigh_crm_markers(subject, letter, index, policy, weighed)
+    machine = letter.envelope.nature in _MACHINES
+    for number, check, doubtful in _numbers(subject, numeros, policy):
+        _weigh_number(number, check, doubtful or machine, letter, index, policy, weighed)
     return _concluded(weighed)
 
 
@@ -76,9 +75,11 @@ class _Weighed:
     """What the markers of one subject came to."""
 
     accepted: dict[int, tuple[Relation, Reason]] = field(default_factory=dict)
-    #: Trusted from anyone.
-    proven: dict[int, Reason] = field(default_factory=dict)
+    #: Signed, or Bitrix24's own.
+    proven: dict[int, tuple[Relation, Reason]] = field(default_factory=dict)
     rejected: list[int] = field(default_factory=list)
+    #: A mark of Bitrix24 that is wrong names no deal.
+    wrong_mark: bool = False
     refused: list[Reason] = field(default_factory=list)
     unknown: list[Question] = field(default_factory=list)
 
@@ -86,63 +87,101 @@ class _Weighed:
 def _concluded(weighed: _Weighed) -> Finding:
     unknown = tuple(weighed.unknown)
     refused = tuple({repr(reason): reason for reason in weighed.refused}.values())
-    named = {number: reason for number, (_, reason) in weighed.accepted.items()} | weighed.proven
+    named = weighed.accepted | weighed.proven
     if not named:
         if not refused:
             return Finding("marker", Verdict.NO_MATCH, (why("no_marker"),))
-        verdict = Verdict.REJECTED if weighed.rejected else Verdict.NO_MATCH
+        verdict = Verdict.REJECTED if weighed.rejected or weighed.wrong_mark else Verdict.NO_MATCH
         return Finding("marker", verdict, refused, sorted_ids(weighed.rejected), unknown=unknown)
     candidates = sorted_ids(named)
-    chosen = _choose(weighed)
+    chosen = _choose(named)
     if chosen is None:
         reasons = (why("several_markers", deals=candidates), *refused)
         return Finding("marker", Verdict.AMBIGUOUS, reasons, candidates, unknown=unknown)
-    reasons = (named[chosen], *refused)
+    reasons = (named[chosen][1], *refused)
     return Finding("marker", Verdict.MATCH, reasons, candidates, deal(chosen), unknown)
 
 
-def _choose(weighed: _Weighed) -> int | None:
-    """A proven one before a bare one; of several, the one that belongs to the sender."""
-    if len(weighed.proven) == 1:
-        return next(iter(weighed.proven))
-    if weighed.proven:
-        return None
-    if len(weighed.accepted) == 1:
-        return next(iter(weighed.accepted))
-    own = [number for number, (standing, _) in weighed.accepted.items() if standing is Relation.OWN]
-    return own[0] if len(own) == 1 else None
+def _choose(named: dict[int, tuple[Relation, Reason]]) -> int | None:
+    """The only one, or the only one that belongs to the sender."""
+    own = [number for number, (standing, _) in named.items() if standing is Relation.OWN]
+    chosen = own if len(named) > 1 else list(named)
+    return chosen[0] if len(chosen) == 1 else None
 
 
-def _as_read(subject: str) -> str:
-    """The subject with `№ 123`, `＃１２３` and `# 123` written as `#123`, as a person reads them."""
-    plain = unicodedata.normalize("NFKC", subject.replace("№", "#"))
-    return re.sub(r"#\s+(?=\d)", "#", plain)
+def _as_read(subject: str) -> tuple[str, frozenset[int]]:
+    """The subject with `№ 123`, `＃１２３` and `# 123` written as `#123`; where a № stood."""
+    plain = unicodedata.normalize("NFKC", subject.replace("№", _NUMERO))
+    plain = re.sub(rf"([#{_NUMERO}])\s+(?=\d)", r"\1", plain)
+    numeros = frozenset(at for at, sign in enumerate(plain) if sign == _NUMERO)
+    return plain.replace(_NUMERO, "#"), numeros
 
 
-def _numbers(subject: str, policy: RoutingPolicy) -> Iterator[tuple[int, str, bool]]:
-    """(deal, signature or '', doubtful) in the order of the subject, each deal once.
+def _numbers(subject: str, numeros: frozenset[int], policy: RoutingPolicy) -> Iterator[tuple[int, str, bool]]:
+    """(deal, signature or '', doubtful): the signed ones first, then the bare ones that no signature covers.
 
-    A number that is glued to a word on its left is none: `C#12`.
+    Each of them once; of a deal whose signature is right, nothing else.
     """
-    signed = {hit.start(): hit for hit in _SIGNED.finditer(subject)} if policy.marker.secret else {}
-    hits = [(start, hit.end(), hit["deal"], hit["check"]) for start, hit in signed.items()]
-    for pattern in map(_compiled, policy.marker.patterns):
-        for hit in pattern.finditer(subject):
-            if hit["deal"] and hit.start() not in signed:
-                hits.append((hit.start(), hit.end(), hit["deal"], ""))
-    seen: set[int] = set()
-    for start, end, digits, check in sorted(hits):
-        number = portal_id(digits)
-        glued = start > 0 and subject[start - 1].isalnum()
-        if number and number not in seen and not glued:
-            seen.add(number)
-            yield number, check, _counts_something_else(subject, start, end)
+    signed = [hit for hit in _SIGNED.finditer(subject) if not _is_glued(subject, hit)]
+    checks = {(portal_id(hit["deal"]), hit["close"] or hit["apart"]) for hit in signed}
+    proven = {number for number, check in checks if number and verifies(number, check, policy.marker.secret)}
+    for number, check in sorted((number, check) for number, check in checks if number):
+        if number not in proven or verifies(number, check, policy.marker.secret):
+            yield number, check, False
+    bare = [
+        hit
+        for pattern in map(_compiled, policy.marker.patterns)
+        for hit in pattern.finditer(subject)
+        if hit["deal"] and not _is_no_marker(subject, hit)
+        if not any(hit.start() < other.end() and other.start() < hit.end() for other in signed)
+    ]
+    doubts: dict[int, bool] = {}
+    for hit in sorted(bare, key=lambda hit: hit.span()):
+        number = portal_id(hit["deal"])
+        if number and number not in proven:
+            doubts[number] = doubts.get(number, True) and _is_doubtful(subject, numeros, hit)
+    for number, doubtful in doubts.items():
+        yield number, "", doubtful
 
 
-def _counts_something_else(subject: str, start: int, end: int) -> bool:
-    before = re.findall(r"[^\W\d]+", subject[:start].lower())
-    after = re.match(r"\s*([^\W\d]+)", subject[end:].lower())
-    return bool((before and before[-1] in _OTHER_THINGS) or (after and after[1] in _RANKS))
+def _is_glued(subject: str, hit: re.Match[str]) -> bool:
+    return hit.start() > 0 and subject[hit.start() - 1].isalnum()
+
+
+def _is_no_marker(subject: str, hit: re.Match[str]) -> bool:
+    """Nobody reads it as a deal: `C#12`, `room_#7`, `##7`, `&#7;`, `a/#7`, `#007`, `#1.5`, `#1,000`."""
+    glued = _is_glued(subject, hit) or subject[: hit.start()].endswith(("_", "#", "&", "/", "="))
+    return glued or hit["deal"].startswith("0") or bool(re.match(r"[.,]\d", subject[hit.end() :]))
+
+
+def _is_doubtful(subject: str, numeros: frozenset[int], hit: re.Match[str]) -> bool:
+    """It may count something else; what a configured pattern says before the number is no doubt."""
+    before, after = subject[: hit.start()], subject[hit.end() :]
+    if re.match(r"[-\u2010-\u2015\u2212/:]\d", after):
+        return True
+    words = _words(subject[: hit.start("deal")])
+    if words and _DEAL.fullmatch(words[-1]):
+        return False
+    if any(at in numeros for at in range(*hit.span())) or re.search(r"[^\s(\[{<\"'«„“‘]$", before):
+        return True
+    if _FORGE.search(before) and re.fullmatch(r"\)\s*", after):
+        return True
+    named = any(sign.isalpha() for sign in subject[hit.start() : hit.start("deal")])
+    if not named and words and (_OTHER_THINGS.fullmatch(words[-1]) or words[-2:] == ["p", "o"]):
+        return True
+    following = re.match(r"\s*([^\W\d_]+)", after.lower())
+    if not following:
+        return False
+    # English writes a rank so: `#1 supplier`, `#1 on the list`.
+    return following[1] in _RANKS or (int(hit["deal"]) <= _LAST_RANK and following[1].isascii())
+
+
+def _words(text: str) -> list[str]:
+    """The words of a text, without those at its end that only say that a number comes."""
+    words = re.findall(r"[^\W\d_]+", text.lower())
+    while words and (words[-1] in _FILLERS or words[-2:] == ["на", "оплату"]):
+        words = words[:-1] if words[-1] in _FILLERS else words[:-2]
+    return words
 
 
 @lru_cache(maxsize=64)
@@ -166,10 +205,12 @@ def _weigh_number(
     elif found is None:
         weighed.unknown.append(Question("deal", str(number)))
         weighed.refused.append(why("no_such_deal", deal=number))
+    elif found.recurring:
+        weighed.refused.append(why("no_such_deal", deal=number))
     elif not found.active and policy.marker.closed_deal == "next_rule":
         weighed.refused.append(why("deal_closed", deal=number))
     elif check:
-        weighed.proven[number] = why("signed_marker", deal=number)
+        weighed.proven[number] = (relation(letter, index, policy, found), why("signed_marker", deal=number))
     else:
         standing = relation(letter, index, policy, found)
         client = client_named(letter)
@@ -183,7 +224,9 @@ def _weigh_number(
             weighed.refused.append(why(code, client=client, deal=number))
 
 
-def _weigh_crm_markers(subject: str, index: DealIndex, policy: RoutingPolicy, weighed: _Weighed) -> None:
+def _weigh_crm_markers(
+    subject: str, letter: Letter, index: DealIndex, policy: RoutingPolicy, weighed: _Weighed
+) -> None:
     for hit in _OF_CRM.finditer(subject):
         activity = int(hit["activity"])
         sent = index.sent_letter(activity)
@@ -191,14 +234,26 @@ def _weigh_crm_markers(subject: str, index: DealIndex, policy: RoutingPolicy, we
             weighed.unknown.append(Question("activity", str(activity)))
             weighed.refused.append(why("no_such_letter", activity=activity))
         elif not sent.message_id.startswith(f"crm.activity.{activity}-{hit['code'].lower()}@"):
-            weighed.rejected.append(activity)
+            weighed.wrong_mark = True
             weighed.refused.append(why("wrong_crm_marker", activity=activity))
         elif sent.target.type is EntityType.DEAL:
-            found = index.deal(sent.target.id)
-            if found and not found.active and policy.marker.closed_deal == "next_rule":
-                weighed.refused.append(why("deal_closed", deal=sent.target.id))
-            else:
-                weighed.proven[sent.target.id] = why("crm_marker", deal=sent.target.id)
+            _weigh_sent_from(sent.target.id, letter, index, policy, weighed)
+
+
+def _weigh_sent_from(
+    number: int, letter: Letter, index: DealIndex, policy: RoutingPolicy, weighed: _Weighed
+) -> None:
+    found = index.deal(number)
+    standing = relation(letter, index, policy, found) if found else Relation.UNKNOWN
+    if found and found.recurring:
+        weighed.refused.append(why("no_such_deal", deal=number))
+    elif found and not found.active and policy.marker.closed_deal == "next_rule":
+        weighed.refused.append(why("deal_closed", deal=number))
+    elif standing is Relation.FOREIGN:
+        weighed.rejected.append(number)
+        weighed.refused.append(why("not_the_senders_deal", client=client_named(letter), deal=number))
+    else:
+        weighed.proven[number] = (standing, why("crm_marker", deal=number))
 
 
 def _may_name(standing: Relation, policy: RoutingPolicy) -> bool:

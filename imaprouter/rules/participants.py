@@ -95,7 +95,7 @@ def _several(
         latest = max(fit, key=_recency)
         earlier = few(number for number in candidates if number != latest.id)
         reasons = [*reasons, why("latest_deal", deal=latest.id), why("changed_earlier", deals=earlier), *lost]
-        return _match(reasons, deal(latest.id), case.considered)
+        return _match(reasons, deal(latest.id), candidates)
     reasons = [*reasons, why("several_deals", deals=few(candidates)), *lost]
     if policy.several_deals == "company":
         return _as_client(case, "company", reasons, candidates)
@@ -113,10 +113,26 @@ def _without_active_deal(case: Case, policy: ParticipantsPolicy) -> Finding:
     candidates = sorted_ids((*case.considered, *(found.id for found in closed)))
     if policy.no_active_deal == "last_closed_deal":
         if closed:
+            people = case.addressed or case.own
+            addressed = [found for found in closed if any(case.role(user, found) for user in people.values())]
+            closed = addressed or closed
+            if not _is_one_clients(closed, case.client):
+                several = why("several_deals", deals=few(sorted_ids(found.id for found in closed)))
+                return _ambiguous([*reasons, several], candidates)
             last = max(closed, key=_recency)
             return _match([*reasons, why("last_closed_deal", deal=last.id)], deal(last.id), candidates)
         return _as_client(case, "company", reasons, candidates)
     return _as_client(case, policy.no_active_deal, reasons, candidates)
+
+
+def _is_one_clients(deals: list[Deal], client: Client) -> bool:
+    """All of one company, or without any all of one contact."""
+    companies = {found.company_id for found in deals}
+    if len(companies - {None}) > 1:
+        return False
+    if None not in companies:
+        return True
+    return any(all(number in found.contact_ids for found in deals) for number in client.contact_ids)
 
 
 def _as_client(case: Case, choice: str, reasons: list[Reason], candidates: tuple[int, ...]) -> Finding:

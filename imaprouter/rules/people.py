@@ -6,20 +6,21 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 
 from imaprouter.address import domain_of, split_tag
-from imaprouter.model import Address, Client, Deal, DealIndex, Letter, User
+from imaprouter.model import Address, Client, Deal, DealIndex, Lead, Letter, User
 from imaprouter.policy import ParticipantsPolicy, RoutingPolicy
 from imaprouter.rules.domains import corporate
 from imaprouter.rules.trust import doubt
 
 
 def employee(email: str, index: DealIndex, policy: ParticipantsPolicy) -> User | None:
-    """The active employee with this address, by the portal's e-mail or by a configured alias."""
-    user = index.user_by_email(email)
-    if user:
-        return user
-    for main, aliases in policy.user_aliases.items():
-        if email in aliases:
-            return index.user_by_email(main)
+    """The active employee with this address, by e-mail or alias, if need be without a plus-tag."""
+    for spelling in dict.fromkeys((email, split_tag(email)[0])):
+        user = index.user_by_email(spelling)
+        if user:
+            return user
+        for main, aliases in policy.user_aliases.items():
+            if spelling in aliases:
+                return index.user_by_email(main)
     return None
 
 
@@ -35,13 +36,17 @@ def client_addresses(letter: Letter, index: DealIndex, policy: RoutingPolicy) ->
     Incoming: Reply-To, then From (mail-internals 2.4). Outgoing: To, then Cc. None when From is not to be
     believed (`trust.doubt`). Employees and our own mailboxes are no clients.
     """
-    envelope = letter.envelope
     if doubt(letter, policy.trust):
-        written = []
-    elif letter.outgoing:
-        written = [address.email for address in envelope.to + envelope.cc]
-    else:
-        written = [address.email for address in _answerable(letter, policy) + envelope.from_]
+        return ()
+    return _of_clients(_answerable(letter, policy), letter, index, policy)
+
+
+def _of_clients(
+    reply_to: tuple[Address, ...], letter: Letter, index: DealIndex, policy: RoutingPolicy
+) -> tuple[str, ...]:
+    envelope = letter.envelope
+    side = envelope.to + envelope.cc if letter.outgoing else reply_to + envelope.from_
+    written = [address.email for address in side]
     ours = letter.own_addresses | letter.house_addresses
     return tuple(
         dict.fromkeys(
@@ -119,16 +124,62 @@ class Relation(Enum):
 
 
 def relation(letter: Letter, index: DealIndex, policy: RoutingPolicy, deal: Deal) -> Relation:
-    """How the client's side of `letter` stands to `deal`: the base of every sender check."""
+    """How the client's side of `letter` stands to `deal`: the base of every sender check.
+
+    An address that is not to be believed speaks against its sender, never for him.
+    """
     addresses = client_addresses(letter, index, policy)
     client = find_client(addresses, letter, index)
     if client and _is_client_of(client, deal, index):
         return Relation.OWN
-    if _domains(addresses) & _domains(_client_emails(deal, index)):
-        return Relation.SAME_DOMAIN
-    if client and (client.contacts or client.companies):
+    claimed = _claimed(addresses, letter, index, policy)
+    if any(_is_known(other) and not _is_client_of(other, deal, index) for other in claimed):
+        return Relation.FOREIGN
+    kin = bool(_domains(addresses) & _domains(_client_emails(deal, index)))
+    if client and _is_known(client) and not (kin and _is_nobodys(client, index)):
+        return Relation.FOREIGN
+    return Relation.SAME_DOMAIN if kin else Relation.UNKNOWN
+
+
+def relation_to_lead(letter: Letter, index: DealIndex, policy: RoutingPolicy, lead: Lead) -> Relation:
+    """How the client's side of `letter` stands to `lead`; nobody inherits a lead by his domain."""
+    addresses = client_addresses(letter, index, policy)
+    client = find_client(addresses, letter, index)
+    if client and _is_client_of_lead(client, lead):
+        return Relation.OWN
+    claimed = _claimed(addresses, letter, index, policy)
+    others = [client] if client else []
+    if any(_is_known(other) and not _is_client_of_lead(other, lead) for other in (*others, *claimed)):
         return Relation.FOREIGN
     return Relation.UNKNOWN
+
+
+def _claimed(
+    believed: tuple[str, ...], letter: Letter, index: DealIndex, policy: RoutingPolicy
+) -> list[Client]:
+    """The known clients whom the letter names, and is not believed."""
+    written = _of_clients(letter.envelope.reply_to, letter, index, policy)
+    unproven = [email for email in written if email not in believed]
+    found = (index.client(email) or index.client(split_tag(email)[0]) for email in unproven)
+    return [client for client in found if client]
+
+
+def _is_known(client: Client) -> bool:
+    """Known by more than a lead."""
+    return bool(client.contacts or client.companies)
+
+
+def _is_nobodys(client: Client, index: DealIndex) -> bool:
+    """A contact on his own: no company, no deal."""
+    return not client.company_ids and not index.deals_of(client.contact_ids, ())
+
+
+def _is_client_of_lead(client: Client, lead: Lead) -> bool:
+    return (
+        lead.id in {own.id for own in client.leads}
+        or lead.contact_id in client.contact_ids
+        or lead.company_id in client.company_ids
+    )
 
 
 def _is_client_of(client: Client, deal: Deal, index: DealIndex) -> bool:

@@ -30,6 +30,7 @@ from imaprouter.model import (
     Question,
     Target,
     Verdict,
+    deal,
     sorted_ids,
 )
 from imaprouter.policy import RoutingPolicy
@@ -37,7 +38,7 @@ from imaprouter.reasons import Reason, why
 from imaprouter.rules.address import address
 from imaprouter.rules.marker import marker
 from imaprouter.rules.participants import participants
-from imaprouter.rules.people import Relation, client_named, relation
+from imaprouter.rules.people import Relation, client_named, relation, relation_to_lead
 
 # The Message-ID of a letter that the CRM sent (mail-internals 4). The number alone proves nothing: the index
 # knows the whole id from the activity's SETTINGS.MESSAGE_HEADERS, and number and code have to be equal.
@@ -79,6 +80,8 @@ class _Weighed:
     matched: dict[Target, Reason] = field(default_factory=dict)
     #: Deals of somebody else's client.
     rejected: list[int] = field(default_factory=list)
+    #: A lead of somebody else's.
+    foreign: bool = False
     #: Why the others do not count.
     refused: list[Reason] = field(default_factory=list)
     unknown: list[Question] = field(default_factory=list)
@@ -98,7 +101,7 @@ def _concluded(weighed: _Weighed, *, answers: bool) -> Finding:
             target,
             unknown,
         )
-    if weighed.rejected:
+    if weighed.rejected or weighed.foreign:
         candidates = sorted_ids(weighed.rejected)
         return Finding("thread", Verdict.REJECTED, refused, candidates, unknown=unknown)
     reasons = refused or (why("unknown_parents" if answers else "no_parents"),)
@@ -122,22 +125,53 @@ def _weigh(
     known: KnownMessage, letter: Letter, index: DealIndex, policy: RoutingPolicy, weighed: _Weighed
 ) -> None:
     target = known.target
+    if target.type is EntityType.LEAD:
+        followed = _of_lead(target, letter, index, policy, weighed)
+        if followed is None:
+            return
+        target = followed
     if target.type not in (EntityType.DEAL, EntityType.LEAD) and known.source != "person":
         weighed.refused.append(why("thread_without_deal", target=target))
         return
     if target.type is EntityType.DEAL:
         found = index.deal(target.id)
-        if found is None:
-            weighed.unknown.append(Question("deal", str(target.id)))
-        elif _is_closed(found, policy):
+        if found is None or found.recurring:
+            if found is None:
+                weighed.unknown.append(Question("deal", str(target.id)))
+            weighed.refused.append(why("no_such_deal", deal=target.id))
+            return
+        if _is_closed(found, policy):
             weighed.refused.append(why("deal_closed", deal=target.id))
             return
-        elif relation(letter, index, policy, found) is Relation.FOREIGN:
+        if relation(letter, index, policy, found) is Relation.FOREIGN:
             weighed.rejected.append(target.id)
             client = client_named(letter)
             weighed.refused.append(why("not_the_senders_deal", client=client, deal=target.id))
             return
     weighed.matched.setdefault(target, why(f"thread_{known.source}", target=target))
+
+
+def _of_lead(
+    target: Target, letter: Letter, index: DealIndex, policy: RoutingPolicy, weighed: _Weighed
+) -> Target | None:
+    """The lead while it is open, then the one deal that was made of it."""
+    lead = index.lead(target.id)
+    if lead and not lead.active:
+        contacts = (lead.contact_id,) if lead.contact_id else ()
+        companies = (lead.company_id,) if lead.company_id else ()
+        made = [found for found in index.deals_of(contacts, companies) if found.lead_id == lead.id]
+        made = [found for found in made if found.active] or made
+        if len(made) == 1:
+            return deal(made[0].id)
+    if lead is None or not lead.active:
+        weighed.refused.append(why("thread_without_deal", target=target))
+        return None
+    if relation_to_lead(letter, index, policy, lead) is Relation.FOREIGN:
+        weighed.foreign = True
+        client = client_named(letter)
+        weighed.refused.append(why("hint_not_the_clients", target=target, client=client))
+        return None
+    return target
 
 
 def _hints(unseen: Sequence[str], conversation: str, index: DealIndex) -> Iterator[KnownMessage]:
@@ -151,9 +185,13 @@ def _weigh_hint(
     hint: KnownMessage, letter: Letter, index: DealIndex, policy: RoutingPolicy, weighed: _Weighed
 ) -> None:
     target = hint.target
-    found = index.deal(target.id) if target.type is EntityType.DEAL else None
+    if target.type is not EntityType.DEAL:
+        return
+    found = index.deal(target.id)
     if found is None:
         weighed.unknown.append(Question("deal", str(target.id)))
+    elif found.recurring:
+        weighed.refused.append(why("no_such_deal", deal=target.id))
     elif _is_closed(found, policy):
         weighed.refused.append(why("deal_closed", deal=target.id))
     elif relation(letter, index, policy, found) not in (Relation.OWN, Relation.SAME_DOMAIN):

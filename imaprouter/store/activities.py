@@ -34,6 +34,10 @@ class Write:
     step: str
     outcome: str
 
+    def is_done(self, activity_id: int) -> bool:
+        """Whether the portal confirmed this step of this activity."""
+        return self.activity_id == activity_id and self.outcome == "done"
+
 
 _ACTIVITY_COLUMNS = (
     "activity, message_id, first_seen_at, first_bindings, unwanted_leads, last_bindings, attempts, "
@@ -111,6 +115,10 @@ class Activities(Tables):
             " first_bindings = NULL WHERE id = ?",
             (to_text(at), activity_id),
         )
+
+    def unschedule(self, activity_id: int) -> None:
+        """Nothing is to be done for this activity until somebody says otherwise."""
+        self._db.execute("UPDATE activities SET next_attempt_at = NULL WHERE id = ?", (activity_id,))
 
     def settle(self, activity_id: int, bindings: Sequence[Binding] | None, now: datetime) -> None:
         """Nothing is left to do for this activity."""

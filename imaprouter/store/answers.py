@@ -49,8 +49,14 @@ class Answers(Tables):
     def choose(self, message_id: int, target: Target) -> None:
         """A person's choice for this message; our own decision stays beside it."""
         self._db.execute(
-            "UPDATE messages SET person_type = ?, person_id = ? WHERE id = ?",
+            "UPDATE messages SET person_type = ?, person_id = ?, open_questions = 0 WHERE id = ?",
             (target.type, target.id, message_id),
+        )
+
+    def withdraw(self, message_id: int) -> None:
+        """A person's choice that cannot be carried out is none."""
+        self._db.execute(
+            "UPDATE messages SET person_type = NULL, person_id = NULL WHERE id = ?", (message_id,)
         )
 
     def unread(self, limit: int) -> list[Watched]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 from sqlite_utils import Database, Migrations
 
 migrations = Migrations("journal")
@@ -152,3 +155,36 @@ CREATE TABLE assignments (
     at TEXT NOT NULL
 );
 """
+
+
+@migrations()
+def reasons_as_codes(db: Database) -> None:
+    """Decisions held sentences; they hold reasons. What was said stays, as the text of `earlier`."""
+    db.conn.create_function("with_reasons", 1, with_reasons, deterministic=True)
+    db.execute("UPDATE messages SET decision = with_reasons(decision)")
+    db.conn.create_function("with_reasons", 1, None)
+
+
+def with_reasons(text: str) -> str:
+    """A decision's JSON in the shape of `reasons_as_codes`; what has it, or is no decision, as it is."""
+    try:
+        decision = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+    if not isinstance(decision, dict):
+        return text
+    trail = decision.get("trail")
+    findings = [finding for finding in trail if isinstance(finding, dict)] if isinstance(trail, list) else []
+    changed = [_coded(decision, "reason"), *(_coded(finding, "detail", "review") for finding in findings)]
+    return msgspec.json.encode(decision).decode("utf-8") if any(changed) else text
+
+
+def _coded(said: dict[str, Any], sentence: str, *gone: str) -> bool:
+    """Put `reasons` in the place of code and sentence, drop what is gone; False when they are there."""
+    if "reasons" in said:
+        return False
+    code, words = said.pop("code", ""), said.pop(sentence, "")
+    said["reasons"] = [{"code": "earlier", "values": {"text": str(words or code)}}]
+    for name in gone:
+        said.pop(name, None)
+    return True

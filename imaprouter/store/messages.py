@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from imaprouter.address import canonical_id, portal_id
-from imaprouter.copies import letter_key
+from imaprouter.copies import letter_key, writers
 from imaprouter.model import (
     Decision,
     Direction,
@@ -80,7 +80,9 @@ class StoredMessage:
 
     @property
     def target(self) -> Target | None:
-        """Where it belongs: a person's choice before our decision."""
+        """Where it belongs: a person's choice before our decision; None where it was left to a person."""
+        if self.result is Result.PERSON:
+            return self.person_target
         return self.person_target or self.decision.target
 
     @property
@@ -106,6 +108,8 @@ SELECT count(*), max(json_extract(decision, '$.rule') = 'loop') FROM (
 _MANY = 400
 # Copies of one mail reach their mailboxes within two days, in seconds.
 _APART = 2 * 86_400
+# What follows from a decision, unless a person has chosen.
+_STANDING = frozenset({"state", "result", "note", "settled_at"})
 _HAS_ACTIVITY = "EXISTS (SELECT 1 FROM activities a WHERE a.message_id = m.id)"
 _PAIRED = f"m.same_as IS NULL AND {_HAS_ACTIVITY}"
 # A missing one is still paired when its activity comes after all; what the portal is still to be asked about
@@ -122,8 +126,6 @@ class Messages(Threads):
             "uidvalidity": folder.uidvalidity,
             "uid": message.uid,
             "mailbox": folder.mailbox,
-            "direction": message.direction,
-            "same_as": message.same_as,
             "recorded_at": to_text(now),
             **_decided(message, now),
         }
@@ -176,16 +178,32 @@ class Messages(Threads):
         return found[0] if found else None
 
     def move_to_epoch(self, message_id: int, folder: Folder, uid: int) -> None:
-        """The message has a new UID in this folder's current epoch. Call it inside `transaction()`."""
+        """The message has a new UID in this folder's current epoch. Call it inside `transaction()`.
+
+        Where that UID could not be read before, this message takes its place.
+        """
+        self._db.execute(
+            "DELETE FROM messages WHERE folder_id = ? AND epoch = ? AND uid = ? AND state = 'unreadable'",
+            (folder.id, folder.epoch, uid),
+        )
         self._db.execute(
             "UPDATE messages SET folder_id = ?, epoch = ?, uidvalidity = ?, uid = ? WHERE id = ?",
             (folder.id, folder.epoch, folder.uidvalidity, uid, message_id),
         )
 
     def redecide(self, message_id: int, message: NewMessage, now: datetime) -> None:
-        """Replace the decision of a message that nothing was done for yet."""
+        """Replace the decision of a message that nothing was done for yet.
+
+        Where a person has chosen, only the decision beside his choice changes.
+        """
         values = _decided(message, now)
-        changes = ", ".join(f"{name} = :{name}" for name in values)
+        chosen = "person_type IS NOT NULL"
+        changes = ", ".join(
+            f"{name} = CASE WHEN {chosen} THEN {name} ELSE :{name} END"
+            if name in _STANDING
+            else f"{name} = :{name}"
+            for name in values
+        )
         changed = self._db.execute(
             f"UPDATE messages SET {changes} WHERE id = :id AND state <> 'settled'",
             {**values, "id": message_id},
@@ -196,9 +214,12 @@ class Messages(Threads):
             self._learn(message_id, message.envelope, hints=_hints(message))
 
     def copies(self, mailbox: str, envelope: Envelope, arrived: datetime) -> list[StoredMessage]:
-        """The same mail in other mailboxes, by Message-ID or, where a relay rewrote it, by what it says."""
+        """The same mail in other mailboxes, by Message-ID or, where a relay rewrote it, by what it says.
+
+        Anybody can send another letter with the Message-ID of this one: a copy is by the same writer.
+        """
         second = int(arrived.timestamp())
-        return self._messages(
+        found = self._messages(
             "m.mailbox <> ? AND m.same_as IS NULL AND m.internal_second BETWEEN ? AND ? AND m.id IN"
             " (SELECT id FROM messages WHERE message_id = ? AND message_id <> ''"
             " UNION SELECT id FROM messages WHERE letter_key = ? AND letter_key <> '') ORDER BY m.id",
@@ -210,11 +231,13 @@ class Messages(Threads):
                 letter_key(envelope),
             ),
         )
+        return [copy for copy in found if writers(copy.envelope) == writers(envelope)]
 
     def decide_again(self, message_id: int) -> None:
         """Something new is known of a message that nothing was done for yet: the binder decides it again."""
         self._db.execute(
-            "UPDATE messages SET open_questions = 1 WHERE id = ? AND state IN ('waiting', 'review')",
+            "UPDATE messages SET open_questions = 1"
+            " WHERE id = ? AND state IN ('waiting', 'review') AND person_type IS NULL",
             (message_id,),
         )
 
@@ -300,7 +323,7 @@ class Messages(Threads):
         """Where the message stands now.
 
         A person's choice is remembered for the thread; where it is not clear what he chose, the thread
-        inherits nothing of this message any more.
+        inherits nothing of this message any more, not even what he chose before.
         """
         self._db.execute(
             "UPDATE messages SET state = ?, result = ?, note = ?, settled_at = ?,"
@@ -317,7 +340,9 @@ class Messages(Threads):
         )
         if result is Result.PERSON and person_target is None:
             self._db.execute(
-                "UPDATE messages SET target_type = NULL, target_id = NULL WHERE id = ?", (message_id,)
+                "UPDATE messages SET target_type = NULL, target_id = NULL, person_type = NULL,"
+                " person_id = NULL WHERE id = ?",
+                (message_id,),
             )
 
     def set_note(self, message_id: int, note: str) -> None:
@@ -341,6 +366,8 @@ def _decided(message: NewMessage, now: datetime) -> dict[str, object]:
     envelope = message.envelope
     target = _inheritable(message)
     return {
+        "direction": message.direction,
+        "same_as": message.same_as,
         "message_id": canonical_id(envelope.message_id),
         "fingerprint": envelope.fingerprint,
         "letter_key": letter_key(envelope),

@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 import msgspec
 from sqlite_utils import Database
 
+from imaprouter.errors import StoreError
+from imaprouter.store.database import database_path, translated
+
 _Value = TypeVar("_Value")
 
 
@@ -16,12 +19,15 @@ class Tables:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._path = database_path(database)
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        return self._db.execute(query, tuple(values)).fetchall()
+        with translated(self._path):
+            return self._db.execute(query, tuple(values)).fetchall()
 
     def _row(self, query: str, values: Sequence[Any] = ()) -> Any | None:
-        return self._db.execute(query, tuple(values)).fetchone()
+        with translated(self._path):
+            return self._db.execute(query, tuple(values)).fetchone()
 
 
 class Facts(Tables):
@@ -32,7 +38,8 @@ class Facts(Tables):
         return str(row[0]) if row else None
 
     def set(self, name: str, value: str) -> None:
-        self._db.execute("INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", (name, value))
+        with translated(self._path):
+            self._db.execute("INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", (name, value))
 
 
 def dump(value: object) -> str:
@@ -41,8 +48,15 @@ def dump(value: object) -> str:
 
 
 def load(text: str, kind: type[_Value]) -> _Value:
-    """The reverse of `dump`."""
-    return msgspec.json.decode(text, type=kind)
+    """The reverse of `dump`. StoreError for a text of another shape."""
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.DecodeError as error:
+        shown = kind.__name__ if isinstance(kind, type) else str(kind)
+        raise StoreError(
+            f"the journal holds a {shown} that cannot be read: {error}; it begins {text[:60]!r}",
+            advice="another program or a damaged disk changed it: restore the journal from a backup",
+        ) from error
 
 
 def marks(values: Sequence[object]) -> str:
