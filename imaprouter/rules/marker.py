@@ -48,8 +48,6 @@ _RANKS = frozenset({"priority", "place", "choice", "fan", "приоритет", 
 _LAST_RANK = 3
 # `[org/repo] Fix crash (#7)`: a code forge.
 _FORGE = re.compile(r"\[[\w.-]+/[\w.-]+\].*\($")
-# Stands for № until every hit is found.
-_NUMERO = "\ue000"
 _MACHINES = frozenset({Nature.BOUNCE, Nature.AUTO_REPLY, Nature.LIST})
 
 
@@ -62,10 +60,10 @@ def marker(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
     Several deals: the one that belongs to the sender, else ambiguous.
     """
     weighed = _Weighed()
-    subject, numeros = _as_read(letter.envelope.subject)
+    subject = _as_read(letter.envelope.subject)
     _weigh_crm_markers(subject, letter, index, policy, weighed)
     machine = letter.envelope.nature in _MACHINES
-    for number, check, doubtful in _numbers(subject, numeros, policy):
+    for number, check, doubtful in _numbers(subject, policy):
         _weigh_number(number, check, doubtful or machine, letter, index, policy, weighed)
     return _concluded(weighed)
 
@@ -109,15 +107,14 @@ def _choose(named: dict[int, tuple[Relation, Reason]]) -> int | None:
     return chosen[0] if len(chosen) == 1 else None
 
 
-def _as_read(subject: str) -> tuple[str, frozenset[int]]:
-    """The subject with `№ 123`, `＃１２３` and `# 123` written as `#123`; where a № stood."""
-    plain = unicodedata.normalize("NFKC", subject.replace("№", _NUMERO))
-    plain = re.sub(rf"([#{_NUMERO}])\s+(?=\d)", r"\1", plain)
-    numeros = frozenset(at for at, sign in enumerate(plain) if sign == _NUMERO)
-    return plain.replace(_NUMERO, "#"), numeros
+def _as_read(subject: str) -> str:
+    """The subject with `№ 123`, `＃１２３` and `# 123` written as `#123`."""
+    # NFKC makes two letters of №.
+    plain = unicodedata.normalize("NFKC", subject.replace("№", "#"))
+    return re.sub(r"#\s+(?=\d)", "#", plain)
 
 
-def _numbers(subject: str, numeros: frozenset[int], policy: RoutingPolicy) -> Iterator[tuple[int, str, bool]]:
+def _numbers(subject: str, policy: RoutingPolicy) -> Iterator[tuple[int, str, bool]]:
     """(deal, signature or '', doubtful): the signed ones first, then the bare ones that no signature covers.
 
     Each of them once; of a deal whose signature is right, nothing else.
@@ -139,7 +136,7 @@ def _numbers(subject: str, numeros: frozenset[int], policy: RoutingPolicy) -> It
     for hit in sorted(bare, key=lambda hit: hit.span()):
         number = portal_id(hit["deal"])
         if number and number not in proven:
-            doubts[number] = doubts.get(number, True) and _is_doubtful(subject, numeros, hit)
+            doubts[number] = doubts.get(number, True) and _is_doubtful(subject, hit)
     for number, doubtful in doubts.items():
         yield number, "", doubtful
 
@@ -154,7 +151,7 @@ def _is_no_marker(subject: str, hit: re.Match[str]) -> bool:
     return glued or hit["deal"].startswith("0") or bool(re.match(r"[.,]\d", subject[hit.end() :]))
 
 
-def _is_doubtful(subject: str, numeros: frozenset[int], hit: re.Match[str]) -> bool:
+def _is_doubtful(subject: str, hit: re.Match[str]) -> bool:
     """It may count something else; what a configured pattern says before the number is no doubt."""
     before, after = subject[: hit.start()], subject[hit.end() :]
     if re.match(r"[-\u2010-\u2015\u2212/:]\d", after):
@@ -162,7 +159,7 @@ def _is_doubtful(subject: str, numeros: frozenset[int], hit: re.Match[str]) -> b
     words = _words(subject[: hit.start("deal")])
     if words and _DEAL.fullmatch(words[-1]):
         return False
-    if any(at in numeros for at in range(*hit.span())) or re.search(r"[^\s(\[{<\"'«„“‘]$", before):
+    if re.search(r"[^\s(\[{<\"'«„“‘]$", before):
         return True
     if _FORGE.search(before) and re.fullmatch(r"\)\s*", after):
         return True
