@@ -258,7 +258,9 @@ def test_a_thread_of_a_deal_that_nobody_knows_is_a_question() -> None:
 def test_a_template_of_recurring_deals_is_no_target() -> None:
     """Neither of a thread nor of a tag."""
     rows = [*DEALS, deal_row(9, 5, IS_RECURRING="Y")]
-    assert index_of(deals=rows).deal(9).recurring  # type: ignore[union-attr]  # it is there
+    template = index_of(deals=rows).deal(9)
+    assert template
+    assert template.recurring
     assert by_thread(2, 9, deals=rows).code == "no_such_deal"
     decision = routed(letter("sergey@horns.ru", "sales+d9@company.ru"), deals=rows)
     assert (finding(decision, "address").verdict, finding(decision, "address").code) == (

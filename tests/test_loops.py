@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from company import index_of
@@ -93,18 +94,18 @@ def test_machines_in_a_loop_are_ignored(nature: Nature) -> None:
 # ── the two parties ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def watched(**changes: object) -> WatchedFolder:
-    values = {
-        "mailbox": "sales",
-        "name": "INBOX",
-        "kind": "incoming",
-        "own_addresses": OWN,
-        "house_addresses": OWN,
-        "start": "all",
-        "policy": RoutingPolicy(),
-        "live_lookup": False,
-    }
-    return WatchedFolder(**(values | changes))  # type: ignore[arg-type]  # the fields of WatchedFolder
+def watched(**changes: Any) -> WatchedFolder:
+    folder = WatchedFolder(
+        mailbox="sales",
+        name="INBOX",
+        kind="incoming",
+        own_addresses=OWN,
+        house_addresses=OWN,
+        start="all",
+        policy=RoutingPolicy(),
+        live_lookup=False,
+    )
+    return replace(folder, **changes)
 
 
 def test_both_directions_have_the_same_parties() -> None:
@@ -131,7 +132,7 @@ def test_without_two_addresses_there_is_no_pair() -> None:
 # ── what is on record ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def recorded(uid: int, minutes: float, **changes: object) -> NewMessage:
+def recorded(uid: int, minutes: float, **changes: Any) -> NewMessage:
     """A letter of PAIR that arrived, and was written, so many minutes after NOW."""
     moment = NOW + timedelta(minutes=minutes)
     new = NewMessage(
@@ -146,7 +147,7 @@ def recorded(uid: int, minutes: float, **changes: object) -> NewMessage:
         result=Result.LEFT,
         pair_key=PAIR,
     )
-    return replace(new, **changes)  # type: ignore[arg-type]  # the fields of NewMessage
+    return replace(new, **changes)
 
 
 def exchange(journal: Journal, date: datetime | None = NOW, most: int = 20) -> Exchange:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from dovecot import Dovecot
@@ -33,8 +33,8 @@ def connect() -> Iterator[Connect]:
     """Sessions that are closed behind the test."""
     with ExitStack() as stack:
 
-        def connected(account: Account, **options: object) -> Session:
-            made = Session(account, FIELDS, **options)  # type: ignore[arg-type]  # options are Session's own
+        def connected(account: Account, **options: Any) -> Session:
+            made = Session(account, FIELDS, **options)
             stack.callback(made.close)
             made.connect()
             return made

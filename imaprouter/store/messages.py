@@ -351,9 +351,6 @@ class Messages(Threads):
     def count(self) -> int:
         return int(self._rows("SELECT count(*) FROM messages")[0][0])
 
-    def count_by_state(self) -> dict[str, int]:
-        return dict(self._rows("SELECT state, count(*) FROM messages GROUP BY state"))
-
     def _messages(self, where: str, values: Sequence[Any]) -> list[StoredMessage]:
         query = (
             f"SELECT {_MESSAGE_COLUMNS} FROM messages m JOIN folders f ON f.id = m.folder_id WHERE {where}"
