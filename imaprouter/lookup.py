@@ -85,12 +85,10 @@ def reconsider(
     questions = {Question("deal", str(deal)) for deals in strange.values() for deal in deals}
     _fetch_what_may_be_read(portal, knowledge, questions)
     messages = list(filter(None, map(journal.messages.get, strange)))
-    questions = {
-        Question("client", email)
-        for message in messages
-        for email in (address.email for address in message.envelope.writers)
+    writers = {
+        Question("client", address.email) for message in messages for address in message.envelope.writers
     }
-    _fetch_what_may_be_read(portal, knowledge, questions)
+    _fetch_what_may_be_read(portal, knowledge, writers)
     with journal.transaction():
         for message in messages:
             new = _again(message, watched(message.mailbox, message.folder), journal, knowledge)

@@ -152,10 +152,18 @@ def portion(todo: list[Step]) -> list[Step]:
 
 
 def chosen_by_person(bindings: Iterable[Binding]) -> Target | None:
-    """The one object that a person put the letter to: the only deal, else the only lead; None if unclear."""
+    """The one object that a person put the letter to; None if unclear.
+
+    Of the first kind that is bound: deal, lead, company, contact.
+    """
     present = tuple(bindings)
     for kind in (EntityType.DEAL, EntityType.LEAD, EntityType.COMPANY, EntityType.CONTACT):
         ids = [binding.entity_id for binding in present if binding.type_id == kind.type_id]
         if ids:
             return Target(kind, ids[0]) if len(ids) == 1 else None
     return None
+
+
+def told_of_person(bindings: Iterable[Binding]) -> str:
+    """What a note says of a person's re-binding."""
+    return f"re-bound by hand to {', '.join(map(str, bindings)) or 'nothing that is visible'}"

@@ -196,6 +196,14 @@ def test_deciding_again_keeps_the_parties(journal: Journal, folder: Folder) -> N
     assert exchange(journal).letters == 1
 
 
+def test_a_letter_that_is_read_late_still_asks_the_portal(journal: Journal, folder: Folder) -> None:
+    """What could not be read first gets its first decision by `redecide`, with that decision's questions."""
+    number = journal.messages.add(folder, recorded(1, -1, state=State.UNREADABLE), NOW)
+    late = recorded(1, -1, state=State.WAITING, result=None, open_questions=True)
+    journal.messages.redecide(number, late, NOW)
+    assert [message.id for message in journal.messages.open_questions(10)] == [number]
+
+
 def test_counting_reads_no_whole_table(journal: Journal, tmp_path: Path) -> None:
     """It is asked for every letter."""
     with sqlite3.connect(tmp_path / "imaprouter.db") as database:

@@ -342,7 +342,7 @@ class Correction:
 
     def _settle_person(self, job: Job, now: datetime) -> None:
         chosen = plan.chosen_by_person(job.bound)
-        note = f"re-bound by hand to {', '.join(map(str, job.bound)) or 'nothing that is visible'}"
+        note = plan.told_of_person(job.bound)
         self._settle(job, Result.PERSON, now, note=note, person_target=chosen)
 
     def _settle(

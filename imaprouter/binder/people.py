@@ -130,7 +130,7 @@ class People:
         if before > frozenset(bound):
             # A binding may vanish with its deal, or with our right to see it: that is no choice of another.
             chosen = None
-        note = f"re-bound by hand to {', '.join(map(str, bound)) or 'nothing that is visible'}"
+        note = plan.told_of_person(bound)
         with self._journal.transaction():
             self._journal.activities.settle(watched.activity_id, bound, now)
             self._journal.messages.set_state(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from imaprouter.model import Binding, EntityType, State, Target
+from imaprouter.model import Binding, EntityType, Target
 from imaprouter.store.database import to_text
-from imaprouter.store.rows import Tables, load
+from imaprouter.store.rows import Tables, load, marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,6 @@ class Watched:
 
     activity_id: int
     message_id: int
-    state: State
     bindings: tuple[Binding, ...] | None
 
 
@@ -66,8 +65,9 @@ class Answers(Tables):
 
     def of_activities(self, activity_ids: list[int]) -> list[Watched]:
         """Of these activities those that are ours and under no correction now."""
-        marks = ",".join("?" * len(activity_ids))
-        return self._watched(f"a.settled_at IS NOT NULL AND a.id IN ({marks}) ORDER BY a.id", *activity_ids)
+        return self._watched(
+            f"a.settled_at IS NOT NULL AND a.id IN ({marks(activity_ids)}) ORDER BY a.id", *activity_ids
+        )
 
     def has_activities(self) -> bool:
         """Whether there is anything to watch."""
@@ -75,14 +75,11 @@ class Answers(Tables):
 
     def _watched(self, where: str, *values: object) -> list[Watched]:
         rows = self._rows(
-            "SELECT a.id, a.message_id, m.state, a.last_bindings FROM activities a"
-            f" JOIN messages m ON m.id = a.message_id WHERE a.message_id IS NOT NULL AND {where}",
+            "SELECT a.id, a.message_id, a.last_bindings FROM activities a"
+            f" WHERE a.message_id IS NOT NULL AND {where}",
             values,
         )
-        return [
-            Watched(row[0], row[1], State(row[2]), None if row[3] is None else load(row[3], _BINDINGS))
-            for row in rows
-        ]
+        return [Watched(row[0], row[1], None if row[2] is None else load(row[2], _BINDINGS)) for row in rows]
 
 
 _BINDINGS = tuple[Binding, ...]

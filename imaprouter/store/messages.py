@@ -192,7 +192,7 @@ class Messages(Threads):
         )
 
     def redecide(self, message_id: int, message: NewMessage, now: datetime) -> None:
-        """Replace the decision of a message that nothing was done for yet.
+        """Replace the decision of a message that is not settled.
 
         Where a person has chosen, only the decision beside his choice changes.
         """
@@ -209,7 +209,9 @@ class Messages(Threads):
             {**values, "id": message_id},
         )
         # An answer that comes too late is no open question either.
-        self._db.execute("UPDATE messages SET open_questions = 0 WHERE id = ?", (message_id,))
+        self._db.execute(
+            "UPDATE messages SET open_questions = 0 WHERE id = ? AND state = 'settled'", (message_id,)
+        )
         if changed.rowcount:
             self._learn(message_id, message.envelope, hints=_hints(message))
 
