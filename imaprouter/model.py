@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, Protocol
 
-from imaprouter.reasons import Reason, sentence
+from imaprouter.reasons import Reason, sentence, why
 
 
 class Nature(StrEnum):
@@ -334,6 +334,32 @@ class Verdict(StrEnum):
     AMBIGUOUS = "ambiguous"
 
 
+class Standing(StrEnum):
+    CHOSEN = "chosen"
+    #: It fits as well as others do: a person decides.
+    OPEN = "open"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """An object that one rule looked at, what became of it there, and why."""
+
+    target: Target
+    standing: Standing
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An object that a letter might belong to: what became of it, and what each rule said of it."""
+
+    target: Target
+    standing: Standing
+    #: (rule, reason), in the order in which the rules were asked.
+    reasons: tuple[tuple[str, Reason], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What one rule says of one letter."""
@@ -348,6 +374,8 @@ class Finding:
     target: Target | None = None
     #: What the index could not answer for and the portal may: deals, clients, letters that Bitrix24 sent.
     unknown: tuple[Question, ...] = ()
+    #: Everything that the rule looked at, also what does not exist or is closed.
+    considered: tuple[Considered, ...] = ()
 
     @property
     def code(self) -> str:
@@ -396,6 +424,27 @@ class Decision:
     def unknown(self) -> tuple[Question, ...]:
         """What the portal might add to this decision, without repeats."""
         return tuple(dict.fromkeys(question for finding in self.trail for question in finding.unknown))
+
+    @property
+    def considered(self) -> tuple[Candidate, ...]:
+        """Every object that a rule looked at, in the order in which they came up."""
+        said: dict[Target, list[tuple[str, Considered]]] = {}
+        for finding in self.trail:
+            for one in finding.considered:
+                said.setdefault(one.target, []).append((finding.rule, one))
+        return tuple(self._candidate(target, found) for target, found in said.items())
+
+    def _candidate(self, target: Target, said: Sequence[tuple[str, Considered]]) -> Candidate:
+        reasons = [(rule, one.reason) for rule, one in said]
+        if target == self.target:
+            return Candidate(target, Standing.CHOSEN, tuple(reasons))
+        liked = any(one.standing is not Standing.LOST for _, one in said)
+        asked = target.type is EntityType.DEAL and target.id in self.candidates
+        if self.review and (liked or asked):
+            return Candidate(target, Standing.OPEN, tuple(reasons))
+        if liked:
+            reasons.append((self.rule, why("outranked", rule=self.rule)))
+        return Candidate(target, Standing.LOST, tuple(reasons))
 
 
 class Direction(StrEnum):

@@ -53,6 +53,7 @@ SENTENCES: Mapping[str, Sentence] = {
     ),
     # what is wrong with a deal that a marker, a tag or a thread names
     "no_such_deal": Sentence(N_("deal {deal} does not exist")),
+    "recurring_template": Sentence(N_("deal {deal} is a template of recurring deals")),
     "deal_closed": Sentence(N_("deal {deal} is closed")),
     "not_the_senders_deal": Sentence(N_("{client} is known as somebody else's client, not of deal {deal}")),
     "not_the_clients_deal": Sentence(N_("{client} is not known as a client of deal {deal}")),
@@ -101,6 +102,7 @@ SENTENCES: Mapping[str, Sentence] = {
     "client_of": Sentence(
         N_("{client} is a client of deal {deals}"), N_("{client} is a client of deals {deals}"), "deals"
     ),
+    "is_client": Sentence(N_("{client} belongs to {target}")),
     "responsible_addressed": Sentence(
         N_("{people} is responsible for deal {deals}"),
         N_("{people} is responsible for deals {deals}"),
@@ -113,6 +115,11 @@ SENTENCES: Mapping[str, Sentence] = {
     ),
     "several_deals": Sentence(N_("deals {deals} fit equally")),
     "latest_deal": Sentence(N_("deal {deal} was changed last")),
+    "held_by": Sentence(
+        N_("{people} is responsible for deal {deals}"),
+        N_("{people} is responsible for deals {deals}"),
+        "deals",
+    ),
     "no_active_deal": Sentence(N_("{client} has no active deal")),
     "no_active_deal_in_pipeline": Sentence(
         N_("{client} has no active deal in pipeline {pipelines}"),
@@ -167,6 +174,9 @@ SENTENCES: Mapping[str, Sentence] = {
     "changed_earlier": Sentence(
         N_("deal {deals} was changed before that"), N_("deals {deals} were changed before that"), "deals"
     ),
+    "closed_earlier": Sentence(
+        N_("deal {deals} was closed before that"), N_("deals {deals} were closed before that"), "deals"
+    ),
     "no_active_deal_then": Sentence(N_("{client} had no active deal when the letter was written")),
     "left": Sentence(N_("left as it is")),
     # fallback
@@ -188,9 +198,10 @@ SENTENCES: Mapping[str, Sentence] = {
     "from_not_proven": Sentence(N_("{server} has no proof that {sender} sent it: {said}")),
     "from_not_checked": Sentence(N_("no mail server of ours says whether {sender} sent it")),
     # conflict
-    "rule_says": Sentence(N_("{rule} says deal {deal}")),
+    "rule_says": Sentence(N_("{rule}: deal {deal}")),
     "stronger_wins": Sentence(N_("the stronger rule wins")),
     "person_decides": Sentence(N_("a person decides")),
+    "outranked": Sentence(N_("the stronger rule decides: {rule}")),
     # what a version without codes wrote, in its own words
     "earlier": Sentence(N_("{text}")),
 }
@@ -200,6 +211,12 @@ IMPLIED = frozenset(
     {"other_responsible", "other_responsibles", "dismissed_responsible", "unknown_responsible"}
 )
 
+_RULES: Mapping[str, str] = {
+    "marker": N_("marker in the subject"),
+    "thread": N_("thread"),
+    "address": N_("recipient address"),
+    "participants": N_("sender and recipients"),
+}
 _OBJECTS: Mapping[str, str] = {
     "deal": N_("deal {id}"),
     "company": N_("company {id}"),
@@ -249,6 +266,8 @@ def _shown(name: str, value: str | tuple[str, ...], language: NullTranslations) 
     words = (value,) if isinstance(value, str) else value
     if name in {"target", "targets"}:
         words = tuple(named(word, language) for word in words)
+    elif name == "rule":
+        words = tuple(language.gettext(_RULES[word]) if word in _RULES else word for word in words)
     return listed(words, language)
 
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from gettext import NullTranslations
 from typing import Any
 
-from imaprouter.model import Decision, Envelope, Finding, State, Target
+from imaprouter.model import Candidate, Decision, Envelope, Finding, State, Target
 from imaprouter.reasons import ENGLISH, named, sentence
 
 
@@ -28,6 +28,7 @@ def decision_json(
         "code": decision.code,
         "codes": [reason.code for reason in decision.reasons],
         "candidates": list(decision.candidates),
+        "considered": [_candidate(candidate, language) for candidate in decision.considered],
         "trail": [_finding(finding, language) for finding in decision.trail],
         "defects": list(envelope.defects),
     }
@@ -58,11 +59,35 @@ def _finding(finding: Finding, language: NullTranslations) -> dict[str, Any]:
         "codes": [reason.code for reason in finding.reasons],
         "detail": sentence(finding.reasons, language),
     }
+    if finding.considered:
+        shown["considered"] = [
+            {
+                "type": one.target.type.value,
+                "id": one.target.id,
+                "standing": one.standing.value,
+                "code": one.reason.code,
+                "detail": sentence([one.reason], language),
+            }
+            for one in finding.considered
+        ]
     if finding.candidates:
         shown["candidates"] = list(finding.candidates)
     if finding.target:
         shown["target"] = target_json(finding.target)
     return shown
+
+
+def _candidate(candidate: Candidate, language: NullTranslations) -> dict[str, Any]:
+    """One object that the letter might belong to: `standing` is chosen, open or lost, and why."""
+    return {
+        "type": candidate.target.type.value,
+        "id": candidate.target.id,
+        "standing": candidate.standing.value,
+        "reasons": [
+            {"rule": rule, "code": reason.code, "detail": sentence([reason], language)}
+            for rule, reason in candidate.reasons
+        ],
+    }
 
 
 def target_json(target: Target | None) -> dict[str, Any] | None:

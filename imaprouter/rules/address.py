@@ -5,7 +5,17 @@ from __future__ import annotations
 import re
 
 from imaprouter.address import portal_id, split_tag
-from imaprouter.model import DealIndex, Finding, Letter, Question, Verdict, deal, sorted_ids
+from imaprouter.model import (
+    Considered,
+    DealIndex,
+    Finding,
+    Letter,
+    Question,
+    Standing,
+    Verdict,
+    deal,
+    sorted_ids,
+)
 from imaprouter.policy import AddressPolicy, RoutingPolicy
 from imaprouter.reasons import why
 from imaprouter.rules.people import Relation, client_named, relation
@@ -28,21 +38,29 @@ def address(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
     templates = [found.id for found in named if found.recurring]
     existing = [found for found in named if not found.recurring]
     usable = [found for found in existing if relation(letter, index, policy, found) is not Relation.FOREIGN]
-    refused = [why("no_such_deal", deal=number) for number in (*missing, *templates)] + [
-        why("not_the_senders_deal", client=client_named(letter), deal=found.id)
+    refused = {number: why("no_such_deal", deal=number) for number in missing}
+    refused |= {number: why("recurring_template", deal=number) for number in templates}
+    refused |= {
+        found.id: why("not_the_senders_deal", client=client_named(letter), deal=found.id)
         for found in existing
         if found not in usable
-    ]
-    candidates = sorted_ids(found.id for found in usable)
+    }
+    lost = tuple(Considered(deal(number), Standing.LOST, reason) for number, reason in refused.items())
+    by_tag = {found.id: why("plus_tag", address=tagged[found.id], deal=found.id) for found in usable}
+    standing = Standing.CHOSEN if len(usable) == 1 else Standing.OPEN
+    considered = (*(Considered(deal(number), standing, by_tag[number]) for number in sorted(by_tag)), *lost)
     if len(usable) == 1:
-        number = usable[0].id
-        reasons = (why("plus_tag", address=tagged[number], deal=number), *refused)
-        return Finding("address", Verdict.MATCH, reasons, candidates, deal(number), unknown)
+        (number,) = by_tag
+        reasons = (by_tag[number], *refused.values())
+        return Finding("address", Verdict.MATCH, reasons, (number,), deal(number), unknown, considered)
     if usable:
-        reasons = (why("several_tags", deals=candidates), *refused)
-        return Finding("address", Verdict.AMBIGUOUS, reasons, candidates, unknown=unknown)
-    verdict = Verdict.REJECTED if existing else Verdict.NO_MATCH
-    return Finding("address", verdict, tuple(refused), sorted_ids(d.id for d in existing), unknown=unknown)
+        reasons = (why("several_tags", deals=sorted_ids(by_tag)), *refused.values())
+        verdict, candidates = Verdict.AMBIGUOUS, sorted_ids(by_tag)
+    else:
+        reasons = tuple(refused.values())
+        verdict = Verdict.REJECTED if existing else Verdict.NO_MATCH
+        candidates = sorted_ids(found.id for found in existing)
+    return Finding("address", verdict, reasons, candidates, unknown=unknown, considered=considered)
 
 
 def categories(letter: Letter, policy: AddressPolicy) -> frozenset[int]:

@@ -13,20 +13,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 
 from imaprouter.address import split_tag
-from imaprouter.model import Client, Deal, DealIndex, Letter, Tenure, User, sorted_ids
+from imaprouter.model import (
+    Client,
+    Considered,
+    Deal,
+    DealIndex,
+    Letter,
+    Standing,
+    Tenure,
+    User,
+    deal,
+    sorted_ids,
+)
 from imaprouter.policy import ParticipantsPolicy, RoutingPolicy
 from imaprouter.reasons import Reason, why
 from imaprouter.rules.address import categories
 from imaprouter.rules.people import employees, merged
 
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _MADE_OF_THE_LETTER = timedelta(days=1)
 # More names or numbers than this are no sentence any more; a finding's candidates are always whole.
 _SENTENCE = 8
 _PERSONS = 3
+# Closed deals that are named among what was considered, the latest; an old client has hundreds.
+_MOST_CLOSED = 20
 
 
 class Role(Enum):
@@ -79,7 +93,7 @@ class Case:
         )
 
     @property
-    def considered(self) -> tuple[int, ...]:
+    def all_active(self) -> tuple[int, ...]:
         """Every active deal of the client."""
         return sorted_ids(found.id for found in self.deals if found.active)
 
@@ -164,8 +178,59 @@ class Case:
             crowd = []
         return [*(_told(key, numbers) for key, numbers in lost.items()), *crowd]
 
+    def held_by(self, deals: Sequence[Deal]) -> list[Reason]:
+        """Who is responsible for these deals, as far as somebody known is."""
+        held: dict[str, list[int]] = {}
+        for found in deals:
+            name = self._responsible(found)
+            if name:
+                held.setdefault(name, []).append(found.id)
+        return [why("held_by", people=name, deals=few(numbers)) for name, numbers in held.items()]
+
+    # ── deal by deal ──────────────────────────────────────────────────────────────────────────────────────
+
+    def fitting(self, deals: Sequence[Deal], people: dict[str, User]) -> tuple[Considered, ...]:
+        """These deals as those between which nothing decides, each with who speaks for it."""
+        return tuple(
+            Considered(deal(found.id), Standing.OPEN, self._speaks_for(found, people) or self._held(found))
+            for found in deals
+        )
+
+    def chosen(self, found: Deal, people: dict[str, User]) -> Considered:
+        """This deal as the one that the letter's people tell."""
+        reason = self._speaks_for(found, people) or self._of_client(found)
+        return Considered(deal(found.id), Standing.CHOSEN, reason)
+
+    def lost(self, kept: Sequence[Deal], people: dict[str, User]) -> tuple[Considered, ...]:
+        """The client's other deals, active before closed, each with the reason why it is out."""
+        taken = {found.id for found in kept}
+        others = [found for found in self.deals if found.id not in taken]
+        closed = sorted((found for found in others if not found.active), key=closing, reverse=True)
+        shown = [*(found for found in others if found.active), *closed[:_MOST_CLOSED]]
+        return tuple(
+            Considered(deal(found.id), Standing.LOST, _told(self._loss(found, people), [found.id]))
+            for found in shown
+        )
+
+    def _speaks_for(self, found: Deal, people: dict[str, User]) -> Reason | None:
+        return next(iter(self.who_speaks(people, [found])), None)
+
+    def _held(self, found: Deal) -> Reason:
+        return next(iter(self.held_by([found])), None) or self._of_client(found)
+
+    def _of_client(self, found: Deal) -> Reason:
+        return why("client_of", client=self.client.email, deals=[found.id])
+
+    def _responsible(self, found: Deal) -> str:
+        user = self.responsibles.get(found.responsible_id)
+        return (user.email or user.name) if user else ""
+
     def _loss(self, found: Deal, people: dict[str, User]) -> tuple[str, ...]:
         """The code of the reason why a deal is out, then its further values, see `_told`."""
+        if found.recurring:
+            return ("recurring_template",)
+        if not found.active:
+            return ("deal_closed",)
         if not self._was_there(found):
             return ("created_later",)
         if not self._in_pipeline(found):
@@ -176,8 +241,7 @@ class Case:
             tenure = _tenure(user, found)
             if tenure and self.written:
                 return ("handed_over", email, tenure.until.date().isoformat())
-        responsible = self.responsibles.get(found.responsible_id)
-        name = responsible and (responsible.email or responsible.name)
+        responsible, name = self.responsibles.get(found.responsible_id), self._responsible(found)
         if not responsible or not name:
             return ("unknown_responsible",)
         return ("other_responsible" if responsible.active else "dismissed_responsible", name)
@@ -224,14 +288,24 @@ def _lasts(tenure: Tenure, written: datetime | None, handover: timedelta) -> boo
     return bool(handover and written and written <= tenure.until + handover)
 
 
+def closing(found: Deal) -> tuple[datetime, datetime, int]:
+    """The order in which deals were closed; the portal's own order of open ones (mail-internals 2.4)."""
+    return (found.modified_at or LONG_AGO, found.created_at or LONG_AGO, found.id)
+
+
 def few(items: Iterable[object]) -> tuple[str, ...]:
     """The words of a list, cut where nobody would read on."""
     words = tuple(str(item) for item in items)
     return words if len(words) <= _SENTENCE else (*words[: _SENTENCE - 1], "…")
 
 
+_OF_ONE_DEAL = frozenset({"recurring_template", "deal_closed"})
+
+
 def _told(key: tuple[str, ...], numbers: Sequence[int]) -> Reason:
     code, *values = key
+    if code in _OF_ONE_DEAL:
+        return why(code, deal=numbers[0])
     names = ("client",) if code == "companys_deal" else ("people", "date")
     return why(code, deals=few(numbers), **dict(zip(names, values, strict=False)))
 

@@ -11,12 +11,14 @@ from functools import lru_cache
 from imaprouter.address import portal_id
 from imaprouter.marker_signature import verifies
 from imaprouter.model import (
+    Considered,
     DealIndex,
     EntityType,
     Finding,
     Letter,
     Nature,
     Question,
+    Standing,
     Verdict,
     deal,
     sorted_ids,
@@ -65,7 +67,7 @@ def marker(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
     machine = letter.envelope.nature in _MACHINES
     for number, check, doubtful in _numbers(subject, policy):
         _weigh_number(number, check, doubtful or machine, letter, index, policy, weighed)
-    return _concluded(weighed)
+    return _concluded(weighed, client_named(letter))
 
 
 @dataclass(slots=True)
@@ -79,25 +81,48 @@ class _Weighed:
     #: A mark of Bitrix24 that is wrong names no deal.
     wrong_mark: bool = False
     refused: list[Reason] = field(default_factory=list)
+    lost: dict[int, Reason] = field(default_factory=dict)
     unknown: list[Question] = field(default_factory=list)
 
+    def refuse(self, number: int, reason: Reason, *, rejected: bool = False) -> None:
+        """The deal does not count; `rejected`: it would, were it not for a failed check."""
+        self.refused.append(reason)
+        self.lost.setdefault(number, reason)
+        if rejected:
+            self.rejected.append(number)
 
-def _concluded(weighed: _Weighed) -> Finding:
+
+def _concluded(weighed: _Weighed, client: str) -> Finding:
     unknown = tuple(weighed.unknown)
     refused = tuple({repr(reason): reason for reason in weighed.refused}.values())
     named = weighed.accepted | weighed.proven
+    lost = [
+        Considered(deal(number), Standing.LOST, reason)
+        for number, reason in weighed.lost.items()
+        if number not in named
+    ]
     if not named:
         if not refused:
             return Finding("marker", Verdict.NO_MATCH, (why("no_marker"),))
         verdict = Verdict.REJECTED if weighed.rejected or weighed.wrong_mark else Verdict.NO_MATCH
-        return Finding("marker", verdict, refused, sorted_ids(weighed.rejected), unknown=unknown)
+        rejected = sorted_ids(weighed.rejected)
+        return Finding("marker", verdict, refused, rejected, unknown=unknown, considered=tuple(lost))
     candidates = sorted_ids(named)
     chosen = _choose(named)
     if chosen is None:
         reasons = (why("several_markers", deals=candidates), *refused)
-        return Finding("marker", Verdict.AMBIGUOUS, reasons, candidates, unknown=unknown)
+        fit = [Considered(deal(number), Standing.OPEN, named[number][1]) for number in candidates]
+        return Finding(
+            "marker", Verdict.AMBIGUOUS, reasons, candidates, unknown=unknown, considered=(*fit, *lost)
+        )
+    others = [
+        Considered(deal(number), Standing.LOST, why("not_the_clients_deal", client=client, deal=number))
+        for number in candidates
+        if number != chosen
+    ]
+    won = Considered(deal(chosen), Standing.CHOSEN, named[chosen][1])
     reasons = (named[chosen][1], *refused)
-    return Finding("marker", Verdict.MATCH, reasons, candidates, deal(chosen), unknown)
+    return Finding("marker", Verdict.MATCH, reasons, candidates, deal(chosen), unknown, (won, *others, *lost))
 
 
 def _choose(named: dict[int, tuple[Relation, Reason]]) -> int | None:
@@ -197,28 +222,26 @@ def _weigh_number(
 ) -> None:
     found = index.deal(number)
     if check and not verifies(number, check, policy.marker.secret):
-        weighed.rejected.append(number)
-        weighed.refused.append(why("wrong_signature", deal=number))
+        weighed.refuse(number, why("wrong_signature", deal=number), rejected=True)
     elif found is None:
         weighed.unknown.append(Question("deal", str(number)))
-        weighed.refused.append(why("no_such_deal", deal=number))
+        weighed.refuse(number, why("no_such_deal", deal=number))
     elif found.recurring:
-        weighed.refused.append(why("no_such_deal", deal=number))
+        weighed.refuse(number, why("recurring_template", deal=number))
     elif not found.active and policy.marker.closed_deal == "next_rule":
-        weighed.refused.append(why("deal_closed", deal=number))
+        weighed.refuse(number, why("deal_closed", deal=number))
     elif check:
         weighed.proven[number] = (relation(letter, index, policy, found), why("signed_marker", deal=number))
     else:
         standing = relation(letter, index, policy, found)
         client = client_named(letter)
         if doubtful and standing not in (Relation.OWN, Relation.SAME_DOMAIN):
-            weighed.refused.append(why("counts_something_else", deal=number))
+            weighed.refuse(number, why("counts_something_else", deal=number))
         elif _may_name(standing, policy):
             weighed.accepted[number] = (standing, why("marker", deal=number))
         else:
             code = "not_the_senders_deal" if standing is Relation.FOREIGN else "not_the_clients_deal"
-            weighed.rejected.append(number)
-            weighed.refused.append(why(code, client=client, deal=number))
+            weighed.refuse(number, why(code, client=client, deal=number), rejected=True)
 
 
 def _weigh_crm_markers(
@@ -243,12 +266,12 @@ def _weigh_sent_from(
     found = index.deal(number)
     standing = relation(letter, index, policy, found) if found else Relation.UNKNOWN
     if found and found.recurring:
-        weighed.refused.append(why("no_such_deal", deal=number))
+        weighed.refuse(number, why("recurring_template", deal=number))
     elif found and not found.active and policy.marker.closed_deal == "next_rule":
-        weighed.refused.append(why("deal_closed", deal=number))
+        weighed.refuse(number, why("deal_closed", deal=number))
     elif standing is Relation.FOREIGN:
-        weighed.rejected.append(number)
-        weighed.refused.append(why("not_the_senders_deal", client=client_named(letter), deal=number))
+        foreign = why("not_the_senders_deal", client=client_named(letter), deal=number)
+        weighed.refuse(number, foreign, rejected=True)
     else:
         weighed.proven[number] = (standing, why("crm_marker", deal=number))
 

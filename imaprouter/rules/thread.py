@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from imaprouter.model import (
+    Considered,
     Deal,
     DealIndex,
     EntityType,
@@ -28,6 +29,7 @@ from imaprouter.model import (
     KnownMessage,
     Letter,
     Question,
+    Standing,
     Target,
     Verdict,
     deal,
@@ -84,15 +86,29 @@ class _Weighed:
     foreign: bool = False
     #: Why the others do not count.
     refused: list[Reason] = field(default_factory=list)
+    lost: dict[Target, Reason] = field(default_factory=dict)
     unknown: list[Question] = field(default_factory=list)
+
+    def refuse(self, target: Target, reason: Reason) -> None:
+        self.refused.append(reason)
+        self.lost.setdefault(target, reason)
 
 
 def _concluded(weighed: _Weighed, *, answers: bool) -> Finding:
     refused = tuple({repr(reason): reason for reason in weighed.refused}.values())
     unknown = tuple(dict.fromkeys(weighed.unknown))
+    lost = tuple(
+        Considered(target, Standing.LOST, reason)
+        for target, reason in weighed.lost.items()
+        if target not in weighed.matched
+    )
     if weighed.matched:
         target, *others = weighed.matched
         contradiction = (why("thread_contradicts", targets=others),) if others else ()
+        won = Considered(target, Standing.CHOSEN, weighed.matched[target])
+        further = (
+            Considered(each, Standing.LOST, why("thread_contradicts", targets=[each])) for each in others
+        )
         return Finding(
             "thread",
             Verdict.MATCH,
@@ -100,12 +116,13 @@ def _concluded(weighed: _Weighed, *, answers: bool) -> Finding:
             sorted_ids(found.id for found in weighed.matched if found.type is EntityType.DEAL),
             target,
             unknown,
+            (won, *further, *lost),
         )
     if weighed.rejected or weighed.foreign:
         candidates = sorted_ids(weighed.rejected)
-        return Finding("thread", Verdict.REJECTED, refused, candidates, unknown=unknown)
+        return Finding("thread", Verdict.REJECTED, refused, candidates, unknown=unknown, considered=lost)
     reasons = refused or (why("unknown_parents" if answers else "no_parents"),)
-    return Finding("thread", Verdict.NO_MATCH, reasons, unknown=unknown)
+    return Finding("thread", Verdict.NO_MATCH, reasons, unknown=unknown, considered=lost)
 
 
 def _known(message_id: str, index: DealIndex, unknown: list[Question]) -> KnownMessage | None:
@@ -131,22 +148,22 @@ def _weigh(
             return
         target = followed
     if target.type not in (EntityType.DEAL, EntityType.LEAD) and known.source != "person":
-        weighed.refused.append(why("thread_without_deal", target=target))
+        weighed.refuse(target, why("thread_without_deal", target=target))
         return
     if target.type is EntityType.DEAL:
         found = index.deal(target.id)
         if found is None or found.recurring:
             if found is None:
                 weighed.unknown.append(Question("deal", str(target.id)))
-            weighed.refused.append(why("no_such_deal", deal=target.id))
+            weighed.refuse(target, why("recurring_template" if found else "no_such_deal", deal=target.id))
             return
         if _is_closed(found, policy):
-            weighed.refused.append(why("deal_closed", deal=target.id))
+            weighed.refuse(target, why("deal_closed", deal=target.id))
             return
         if relation(letter, index, policy, found) is Relation.FOREIGN:
             weighed.rejected.append(target.id)
             client = client_named(letter)
-            weighed.refused.append(why("not_the_senders_deal", client=client, deal=target.id))
+            weighed.refuse(target, why("not_the_senders_deal", client=client, deal=target.id))
             return
     weighed.matched.setdefault(target, why(f"thread_{known.source}", target=target))
 
@@ -164,12 +181,12 @@ def _of_lead(
         if len(made) == 1:
             return deal(made[0].id)
     if lead is None or not lead.active:
-        weighed.refused.append(why("thread_without_deal", target=target))
+        weighed.refuse(target, why("thread_without_deal", target=target))
         return None
     if relation_to_lead(letter, index, policy, lead) is Relation.FOREIGN:
         weighed.foreign = True
         client = client_named(letter)
-        weighed.refused.append(why("hint_not_the_clients", target=target, client=client))
+        weighed.refuse(target, why("hint_not_the_clients", target=target, client=client))
         return None
     return target
 
@@ -190,15 +207,16 @@ def _weigh_hint(
     found = index.deal(target.id)
     if found is None:
         weighed.unknown.append(Question("deal", str(target.id)))
+        weighed.lost.setdefault(target, why("no_such_deal", deal=target.id))
     elif found.recurring:
-        weighed.refused.append(why("no_such_deal", deal=target.id))
+        weighed.refuse(target, why("recurring_template", deal=target.id))
     elif _is_closed(found, policy):
-        weighed.refused.append(why("deal_closed", deal=target.id))
+        weighed.refuse(target, why("deal_closed", deal=target.id))
     elif relation(letter, index, policy, found) not in (Relation.OWN, Relation.SAME_DOMAIN):
         client = client_named(letter)
-        weighed.refused.append(why("hint_not_the_clients", target=target, client=client))
+        weighed.refuse(target, why("hint_not_the_clients", target=target, client=client))
     elif _outweighed(target, letter, index, policy):
-        weighed.refused.append(why("hint_outweighed", target=target))
+        weighed.refuse(target, why("hint_outweighed", target=target))
     else:
         weighed.matched[target] = why(f"thread_{hint.source}", target=target)
 
