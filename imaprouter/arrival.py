@@ -50,6 +50,7 @@ class WatchedFolder:
             self.own_addresses,
             self.house_addresses,
             self._we_wrote(envelope),
+            filed=self.kind == "sent",
             received=received,
             recent=recent,
         )

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from imaprouter.address import canonical_id
 from imaprouter.model import (
+    Considered,
     DealIndex,
     Decision,
     EntityType,
@@ -17,20 +18,23 @@ from imaprouter.model import (
     Letter,
     Nature,
     Outcome,
+    Standing,
     Verdict,
+    deal,
     sorted_ids,
 )
 from imaprouter.policy import RoutingPolicy
 from imaprouter.reasons import IMPLIED, Reason, why
 from imaprouter.rules import RULES
-from imaprouter.rules.people import employees
+from imaprouter.rules.people import claimed_clients, employees, merged
 from imaprouter.rules.thread import is_crm_id
 from imaprouter.rules.trust import doubt, refutation
 
 
 def decide(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Decision:
     """Decide where `letter` belongs. Never raises for what a message says."""
-    barred = _no_client_letter(letter, index, policy) or _loop(letter, policy)
+    refuted = refutation(letter, policy.trust)
+    barred = (None if refuted else _no_client_letter(letter, index, policy)) or _loop(letter, policy)
     if barred:
         if barred.rule == "loop" and letter.envelope.nature is Nature.CLIENT:
             return _looked_at(barred, letter, index, policy)
@@ -39,8 +43,8 @@ def decide(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Decision:
         chosen = _finding(why("sent_from_crm"))
         return _concluded(chosen, (chosen,), Outcome.LEAVE)
     trail = tuple(RULES[name](letter, index, policy) for name in policy.rules)
-    doubted = _refuted(letter, trail, policy)
-    if doubted:
+    if refuted:
+        doubted = Finding("fallback", Verdict.AMBIGUOUS, (refuted,), _named(trail))
         return replace(_concluded(doubted, (*trail, doubted), Outcome.LEAVE), review=True)
     conflict = _conflict(trail, policy)
     if conflict:
@@ -53,6 +57,9 @@ def decide(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Decision:
         if finding.verdict is Verdict.MATCH:
             outcome = Outcome(finding.target.type) if finding.target else Outcome.LEAVE
             return _concluded(finding, trail, outcome)
+    claim = _unproven_claim(letter, index, policy)
+    if claim:
+        return replace(_concluded(claim, (*trail, claim), Outcome.LEAVE), review=True)
     last = _fallback(letter, policy)
     outcome = Outcome.IGNORE if letter.envelope.nature in _MACHINES else Outcome.LEAVE
     return _concluded(last, (*trail, last), outcome)
@@ -69,14 +76,6 @@ def _no_client_letter(letter: Letter, index: DealIndex, policy: RoutingPolicy) -
         who = next(iter(staff), "") or house[0]
         return _finding(why("employee_wrote", person=who))
     return None
-
-
-def _refuted(letter: Letter, trail: tuple[Finding, ...], policy: RoutingPolicy) -> Finding | None:
-    """What our server has against the sender, for a person to look at, with the deals that the rules name."""
-    reason = refutation(letter, policy.trust)
-    if reason is None:
-        return None
-    return Finding("fallback", Verdict.AMBIGUOUS, (reason,), _named(trail))
 
 
 def _loop(letter: Letter, policy: RoutingPolicy) -> Finding | None:
@@ -117,7 +116,7 @@ def _conflict(trail: tuple[Finding, ...], policy: RoutingPolicy) -> Finding | No
         codes = {reason.code for reason in people.reasons}
         (number,) = by_others
         if codes & _PICKED and number in people.candidates:
-            named = [(rule, deal) for rule, deal in named if rule != "participants"]
+            named = [(rule, own) for rule, own in named if rule != "participants"]
         elif _excludes(people, codes, number):
             against = [reason for reason in people.reasons if reason.code in _EXCLUDING]
     deals = sorted_ids(number for _, number in named)
@@ -150,6 +149,21 @@ _MACHINES = {
     Nature.AUTO_REPLY: "auto_reply_names_nothing",
     Nature.SYSTEM: "system_names_nothing",
 }
+
+
+def _unproven_claim(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding | None:
+    """A letter in the name of a client, and nothing proves that it is his: a person looks.
+
+    Bitrix24 believes Reply-To and From, and has bound it to that client's last deal.
+    """
+    clients = [] if letter.envelope.nature in _MACHINES else claimed_clients(letter, index, policy)
+    if not clients:
+        return None
+    client = merged(clients)
+    doubted = doubt(letter, policy.trust) or why("reply_to_not_proven", client=client.email)
+    deals = [found.id for found in index.deals_of(client.contact_ids, client.company_ids) if found.active]
+    open_to = tuple(Considered(deal(number), Standing.OPEN, doubted) for number in deals)
+    return Finding("fallback", Verdict.AMBIGUOUS, (doubted,), sorted_ids(deals), considered=open_to)
 
 
 def _fallback(letter: Letter, policy: RoutingPolicy) -> Finding:

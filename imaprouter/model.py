@@ -312,6 +312,8 @@ class Letter:
     house_addresses: frozenset[str] = frozenset()
     #: Written by us: From or Reply-To is an own address, or the message lies in a Sent folder.
     outgoing: bool = False
+    #: It lies in a Sent folder.
+    filed: bool = False
     #: INTERNALDATE: when the mail server got it; None when nobody knows (replay of a file).
     received: datetime | None = None
     #: Letters between the same two addresses within the hour up to this one, itself included; 0: unknown.

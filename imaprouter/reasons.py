@@ -197,6 +197,7 @@ SENTENCES: Mapping[str, Sentence] = {
     "from_not_authentic": Sentence(N_("{server} says that {sender} did not send it: {said}")),
     "from_not_proven": Sentence(N_("{server} has no proof that {sender} sent it: {said}")),
     "from_not_checked": Sentence(N_("no mail server of ours says whether {sender} sent it")),
+    "reply_to_not_proven": Sentence(N_("the proof of From does not cover Reply-To {client}")),
     # conflict
     "rule_says": Sentence(N_("{rule}: deal {deal}")),
     "stronger_wins": Sentence(N_("the stronger rule wins")),

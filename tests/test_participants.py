@@ -58,7 +58,7 @@ def letter(
         to=tuple(map(Address, to or ("sales@company.ru",))),
         date=date,
     )
-    return Letter(envelope, OWN, OWN, outgoing, received)
+    return Letter(envelope, OWN, OWN, outgoing, received=received)
 
 
 def found(what: Letter, policy: RoutingPolicy | None = None, **rows: list[Any]) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from imaprouter.decide import decide
 from imaprouter.mail import parse
-from imaprouter.model import Decision, Finding, Letter, Outcome, Verdict, deal
+from imaprouter.model import Address, Decision, Finding, Letter, Outcome, Verdict, deal
 from imaprouter.policy import MarkerPolicy, RoutingPolicy, RuleName, TrustPolicy
 from imaprouter.store.index import Index
 
@@ -60,11 +61,12 @@ def received(
     subject: str = "KP",
     more: str = "",
     outgoing: bool = False,
+    filed: bool = False,
 ) -> Letter:
     """Sergey's letter to Masha, as a header says it, with what servers said of it on top."""
     results = "".join(f"Authentication-Results: {said}\r\n" for said in authentication)
     header = f"{results}From: {sender}\r\nTo: {to}\r\nSubject: {subject}\r\n{more}\r\n"
-    return Letter(parse(header.encode()), OWN, OWN, outgoing)
+    return Letter(parse(header.encode()), OWN, OWN, outgoing, filed)
 
 
 def routed(letter: Letter, policy: RoutingPolicy, index: Index | None = None) -> Decision:
@@ -90,31 +92,34 @@ def what_became_of(decision: Decision) -> str:
     ("said", "prefer", "require"),
     [
         ((PASS,), USED, USED),
-        ((FAIL,), DROPPED, REVIEW),
-        ((), USED, DROPPED),
-        ((SILENT,), USED, DROPPED),
-        ((BOTH_FAIL,), DROPPED, REVIEW),
+        ((FAIL,), REVIEW, REVIEW),
+        ((), USED, REVIEW),
+        ((SILENT,), USED, REVIEW),
+        ((BOTH_FAIL,), REVIEW, REVIEW),
         ((ALIGNED_DKIM,), USED, USED),
         ((ALIGNED_SPF,), USED, USED),
-        ((FOREIGN_PASS,), USED, DROPPED),
-        ((OTHER_FROM,), USED, DROPPED),
-        ((SWALLOWED,), DROPPED, REVIEW),
-        ((STRANGERS_PASS,), USED, DROPPED),
+        ((FOREIGN_PASS,), USED, REVIEW),
+        ((OTHER_FROM,), USED, REVIEW),
+        ((SWALLOWED,), REVIEW, REVIEW),
+        ((STRANGERS_PASS,), USED, REVIEW),
         ((STRANGERS_PASS, PASS), USED, USED),
-        ((FAIL, PASS), DROPPED, REVIEW),
-        ((PASS, FAIL), USED, USED),
-        ((SILENT, PASS), USED, DROPPED),
-        ((MICROSOFT_PASS,), USED, DROPPED),
-        ((MICROSOFT_FAIL,), USED, DROPPED),
+        ((FAIL, PASS), REVIEW, REVIEW),
+        ((PASS, FAIL), REVIEW, REVIEW),
+        ((SILENT, PASS), USED, REVIEW),
+        ((MICROSOFT_PASS,), USED, REVIEW),
+        ((MICROSOFT_FAIL,), USED, REVIEW),
         ((f"{OURS}; dmarc=temperror; dkim=pass header.d=horns.ru",), USED, USED),
         ((f"{OURS}; dmarc=pass",), USED, USED),
-        ((f"{OURS}; dmarc=fail; dkim=pass header.d=horns.ru",), DROPPED, REVIEW),
-        ((f"{OURS}; dkim=pass header.d=ru",), USED, DROPPED),
-        ((f"{OURS}; spf=pass smtp.helo=horns.ru",), USED, DROPPED),
+        ((f"{OURS}; dmarc=fail; dkim=pass header.d=horns.ru",), REVIEW, REVIEW),
+        ((f"{OURS}; dkim=pass header.d=ru",), USED, REVIEW),
+        ((f"{OURS}; spf=pass smtp.helo=horns.ru",), USED, REVIEW),
     ],
 )
 def test_what_a_servers_word_does(said: tuple[str, ...], prefer: str, require: str) -> None:
-    """Off looks at nothing, prefer believes unless refuted, require believes only what is proven."""
+    """Off looks at nothing, prefer believes unless refuted, require believes only what is proven.
+
+    Whom it does not believe is shown to a person: Bitrix24 has believed him.
+    """
     letter = received(*said)
     assert what_became_of(routed(letter, policy("off"))) == USED
     assert what_became_of(routed(letter, policy("prefer"))) == prefer
@@ -126,10 +131,10 @@ def test_what_a_servers_word_does(said: tuple[str, ...], prefer: str, require: s
     [
         (("microsoft",), MICROSOFT_PASS, USED),
         (("microsoft",), MICROSOFT_FAIL, REVIEW),
-        (("microsoft",), "microsoft; dmarc=pass header.from=horns.ru", DROPPED),
+        (("microsoft",), "microsoft; dmarc=pass header.from=horns.ru", REVIEW),
         (("*.yandex.net",), "iva-60.yp-c.yandex.net; spf=none; dkim=pass header.i=@horns.ru", USED),
-        (("*.yandex.net",), "evilyandex.net; dkim=pass header.i=@horns.ru", DROPPED),
-        (("*.yandex.net",), "yandex.net; dkim=pass header.i=@horns.ru", DROPPED),
+        (("*.yandex.net",), "evilyandex.net; dkim=pass header.i=@horns.ru", REVIEW),
+        (("*.yandex.net",), "yandex.net; dkim=pass header.i=@horns.ru", REVIEW),
         (("other.ru", "MX.Company.RU"), PASS, USED),
     ],
 )
@@ -180,8 +185,15 @@ def test_participants_and_the_decision_say_why_nobody_looked_at_from(
     finding = said_by(decision, "participants")
     assert (finding.verdict, finding.code, finding.detail) == (Verdict.NO_MATCH, code, sentence)
     assert finding.unknown == ()
-    assert decision.code == "nothing_known"
-    assert decision.reason.endswith(f"; {sentence}")
+    assert (decision.review, decision.candidates) == (True, (1, 2))
+    assert (decision.code, decision.reason) == (code, sentence)
+
+
+def test_a_doubted_stranger_is_left_as_he_is() -> None:
+    """In nobody's name there is nothing that a person could decide."""
+    decision = routed(received(sender="x@nowhere.ru"), policy("require"))
+    assert (decision.outcome, decision.review, decision.code) == (Outcome.LEAVE, False, "nothing_known")
+    assert decision.reason.endswith("; no mail server of ours says whether x@nowhere.ru sent it")
 
 
 def test_microsofts_server_has_a_name_in_the_sentence() -> None:
@@ -261,18 +273,18 @@ def test_reply_to_falls_with_from() -> None:
         f"{OURS}; dmarc=fail header.from=evil.ru", sender="x@evil.ru", more="Reply-To: sergey@horns.ru\r\n"
     )
     assert what_became_of(routed(letter, policy("off"))) == USED
-    assert what_became_of(routed(letter, policy("prefer"))) == DROPPED
+    assert what_became_of(routed(letter, policy("prefer"))) == REVIEW
     assert what_became_of(routed(letter, policy("require"))) == REVIEW
 
 
 @pytest.mark.parametrize(
     ("sender", "reply_to", "expected"),
     [
-        ("x@evil.ru", "sergey@horns.ru", DROPPED),
+        ("x@evil.ru", "sergey@horns.ru", REVIEW),
         ("robot@mail.horns.ru", "sergey@horns.ru", USED),
         ("noreply@company.ru", "sergey@horns.ru", USED),
         ("sergey@horns.ru", "x@elsewhere.ru", USED),
-        ("somebody@mail.ru", "alone@mail.ru", DROPPED),
+        ("somebody@mail.ru", "alone@mail.ru", REVIEW),
     ],
 )
 def test_a_proof_of_from_covers_only_its_own_reply_to(sender: str, reply_to: str, expected: str) -> None:
@@ -286,8 +298,19 @@ def test_a_proof_of_from_covers_only_its_own_reply_to(sender: str, reply_to: str
 
 def test_our_own_letter_needs_no_proof() -> None:
     """No server judges what lies in the Sent folder."""
-    letter = received(sender="masha@company.ru", to="sergey@horns.ru", outgoing=True)
+    letter = received(sender="masha@company.ru", to="sergey@horns.ru", outgoing=True, filed=True)
     assert routed(letter, policy("require")).target == deal(1)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [((), REVIEW), ((f"{OURS}; dmarc=pass header.from=company.ru",), USED), ((STRANGERS_PASS,), REVIEW)],
+)
+def test_a_letter_that_came_in_with_our_address_needs_a_proof(said: tuple[str, ...], expected: str) -> None:
+    """Its sender would choose the deal by whom he writes to."""
+    letter = received(*said, sender="sales@company.ru", to="sergey@horns.ru, masha@company.ru", outgoing=True)
+    letter = replace(letter, envelope=replace(letter.envelope, sender=(Address("masha@company.ru"),)))
+    assert what_became_of(routed(letter, policy("require"))) == expected
 
 
 def test_a_letter_from_outside_with_our_address_is_not_ours() -> None:
@@ -299,7 +322,7 @@ def test_a_letter_from_outside_with_our_address_is_not_ours() -> None:
         outgoing=True,
     )
     assert what_became_of(routed(letter, policy("off"))) == USED
-    assert what_became_of(routed(letter, policy("prefer"))) == DROPPED
+    assert what_became_of(routed(letter, policy("prefer"))) == REVIEW
     assert what_became_of(routed(letter, policy("require"))) == REVIEW
 
 
@@ -310,23 +333,27 @@ def test_a_from_that_reads_two_ways_is_never_trusted(mode: Literal["off", "prefe
     assert not letter.envelope.from_is_clear
     finding = said_by(routed(letter, policy(mode)), "participants")
     assert (finding.verdict, finding.code) == (Verdict.NO_MATCH, "from_unclear")
+    assert what_became_of(routed(letter, policy(mode))) == REVIEW
 
 
 def test_two_authors_are_proven_only_together() -> None:
     """DMARC speaks of one domain; the other author is a claim."""
     letter = received(PASS, sender="sergey@horns.ru, x@evil.ru")
-    assert what_became_of(routed(letter, policy("require"))) == DROPPED
+    assert what_became_of(routed(letter, policy("require"))) == REVIEW
 
 
 def test_a_message_without_from_is_never_proven() -> None:
     letter = received(f"{OURS}; dmarc=pass", sender="", more="Reply-To: sergey@horns.ru\r\n")
-    assert what_became_of(routed(letter, policy("require"))) == DROPPED
+    assert what_became_of(routed(letter, policy("require"))) == REVIEW
 
 
-def test_an_employees_address_is_ignored_as_bitrix24_ignores_it() -> None:
-    """Bitrix24 makes no activity of such a letter, spoofed or not: there is nothing to review."""
+def test_a_spoofed_employee_is_shown_to_a_person() -> None:
+    """Bitrix24 makes no activity of such a letter, spoofed or not; but whoever forges a colleague is news."""
     letter = received(f"{OURS}; dmarc=fail", sender="masha@company.ru", to="sales@company.ru")
-    assert routed(letter, policy("require")).outcome is Outcome.IGNORE
+    assert routed(letter, policy("off")).outcome is Outcome.IGNORE
+    assert routed(letter, policy("prefer")).outcome is Outcome.IGNORE
+    decision = routed(letter, policy("require"))
+    assert (decision.review, decision.code) == (True, "from_not_authentic")
 
 
 WORDS = st.sampled_from(
@@ -351,11 +378,18 @@ def test_strangers_words_change_nothing(
 
 
 @given(WORDS, st.lists(WORDS, max_size=3), MODES)
-def test_what_stands_below_our_word_changes_nothing(
+def test_what_stands_below_our_word_proves_nothing(
     top: str, below: list[str], mode: Literal["off", "prefer", "require"]
 ) -> None:
-    """A sender can write our server's name below ours."""
-    assert routed(received(top, *below), policy(mode), INDEX) == routed(received(top), policy(mode), INDEX)
+    """A sender can write our server's name below ours: he can only refute himself."""
+    alone, with_it = (routed(received(*said), policy(mode), INDEX) for said in ([top], [top, *below]))
+    assert what_became_of(with_it) in (what_became_of(alone), REVIEW)
+    if not any(_refutes(word) for word in below):
+        assert with_it == alone
+
+
+def _refutes(word: str) -> bool:
+    return what_became_of(routed(received(word), policy("prefer"), INDEX)) == REVIEW
 
 
 @given(st.lists(WORDS, max_size=2), MODES)

@@ -102,7 +102,10 @@ def _letter(envelope: Envelope, settings: Settings) -> Letter:
     writers = {address.email for address in envelope.writers}
     own = next((ours for ours in mailboxes if ours & set(envelope.recipients)), None)
     own = own or next((ours for ours in mailboxes if ours & writers), None) or frozenset().union(*mailboxes)
-    return Letter(envelope, own, frozenset().union(*mailboxes), outgoing=bool(own & writers))
+    outgoing = bool(own & writers)
+    # A file does not say where it lay; a mail server that delivers a letter writes to whom, or whose it is.
+    filed = outgoing and not (envelope.delivered_to or envelope.authentication)
+    return Letter(envelope, own, frozenset().union(*mailboxes), outgoing=outgoing, filed=filed)
 
 
 def _print_error(source: str, problem: str, as_json: bool) -> None:

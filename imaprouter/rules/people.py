@@ -132,7 +132,7 @@ def relation(letter: Letter, index: DealIndex, policy: RoutingPolicy, deal: Deal
     client = find_client(addresses, letter, index)
     if client and _is_client_of(client, deal, index):
         return Relation.OWN
-    claimed = _claimed(addresses, letter, index, policy)
+    claimed = claimed_clients(letter, index, policy)
     if any(_is_known(other) and not _is_client_of(other, deal, index) for other in claimed):
         return Relation.FOREIGN
     kin = bool(_domains(addresses) & _domains(_client_emails(deal, index)))
@@ -147,17 +147,16 @@ def relation_to_lead(letter: Letter, index: DealIndex, policy: RoutingPolicy, le
     client = find_client(addresses, letter, index)
     if client and _is_client_of_lead(client, lead):
         return Relation.OWN
-    claimed = _claimed(addresses, letter, index, policy)
+    claimed = claimed_clients(letter, index, policy)
     others = [client] if client else []
     if any(_is_known(other) and not _is_client_of_lead(other, lead) for other in (*others, *claimed)):
         return Relation.FOREIGN
     return Relation.UNKNOWN
 
 
-def _claimed(
-    believed: tuple[str, ...], letter: Letter, index: DealIndex, policy: RoutingPolicy
-) -> list[Client]:
+def claimed_clients(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> list[Client]:
     """The known clients whom the letter names, and is not believed."""
+    believed = client_addresses(letter, index, policy)
     written = _of_clients(letter.envelope.reply_to, letter, index, policy)
     unproven = [email for email in written if email not in believed]
     found = (index.client(email) or index.client(split_tag(email)[0]) for email in unproven)

@@ -1,7 +1,8 @@
 """Who may be believed: what our own mail server says of From, weighed as the policy wants. No rule itself.
 
 Anybody can write an Authentication-Results header, also one with our server's name. A server writes above
-what it received, so the topmost header with a name of ours counts and no other (RFC 8601 5).
+what it received, so only the topmost header with a name of ours proves anything (RFC 8601 5). A fail counts
+in each of them: filters of one server write a header each, and whoever forges a fail harms himself alone.
 """
 
 from __future__ import annotations
@@ -33,14 +34,15 @@ class _Standing(Enum):
 def doubt(letter: Letter, policy: TrustPolicy) -> Reason | None:
     """Return why From and Reply-To may not be used, None when they may.
 
-    Our own letters need no proof; one that came in with our address and that our server refutes is not ours.
+    What lies in a Sent folder needs no proof: whoever put it there has the password. A letter that came in
+    with an address of ours needs one like any other.
     """
-    if not letter.outgoing and not letter.envelope.from_is_clear:
+    if not letter.filed and not letter.envelope.from_is_clear:
         return why("from_unclear")
     if policy.authentication == "off":
         return None
     standing, reason = _weighed(letter.envelope, policy)
-    proof_wanted = policy.authentication == "require" and not letter.outgoing
+    proof_wanted = policy.authentication == "require" and not letter.filed
     if standing is _Standing.REFUTED or (proof_wanted and standing is _Standing.UNPROVEN):
         return reason
     return None
@@ -56,7 +58,9 @@ def refutation(letter: Letter, policy: TrustPolicy) -> Reason | None:
 
 def _weighed(envelope: Envelope, policy: TrustPolicy) -> tuple[_Standing, Reason]:
     sender = envelope.from_[0].email if envelope.from_ else "?"
-    said = next((one for one in envelope.authentication if _is_ours(one.server, policy)), None)
+    ours = [one for one in envelope.authentication if _is_ours(one.server, policy)]
+    refuting = (one for one in ours if _standing(one.results, envelope.from_) is _Standing.REFUTED)
+    said = next(refuting, ours[0] if ours else None)
     if said is None or not said.results:
         return _Standing.UNPROVEN, why("from_not_checked", sender=sender)
     standing = _standing(said.results, envelope.from_)
