@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Literal
 
 from imaprouter.copies import together
-from imaprouter.decide import decide
+from imaprouter.decide import decide, is_colleagues
 from imaprouter.model import (
     DealIndex,
     Decision,
@@ -59,6 +59,10 @@ class WatchedFolder:
         """As Bitrix24 sees it: by the addresses alone, whatever the folder (mail-internals 1.3)."""
         ours = any(address.email in self.own_addresses for address in envelope.writers)
         return Direction.OUTGOING if ours else Direction.INCOMING
+
+    def is_colleagues(self, envelope: Envelope, index: DealIndex) -> bool:
+        """Whether an employee wrote this letter to us."""
+        return is_colleagues(self.letter(envelope), index, self.policy)
 
     def pair_key(self, envelope: Envelope) -> str:
         """The mailbox's address and the other side's, the same in both directions; '' when one is missing."""

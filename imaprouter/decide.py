@@ -26,7 +26,7 @@ from imaprouter.model import (
 from imaprouter.policy import RoutingPolicy
 from imaprouter.reasons import IMPLIED, Reason, why
 from imaprouter.rules import RULES
-from imaprouter.rules.people import claimed_clients, employees, merged
+from imaprouter.rules.people import claimed_clients, client_named, employees, merged
 from imaprouter.rules.thread import is_crm_id
 from imaprouter.rules.trust import doubt, refutation
 
@@ -38,7 +38,7 @@ def decide(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Decision:
     if barred:
         if barred.rule == "loop" and letter.envelope.nature is Nature.CLIENT:
             return _looked_at(barred, letter, index, policy)
-        return _concluded(barred, (barred,), Outcome.IGNORE)
+        return _set_aside(barred, letter, index, policy)
     if letter.outgoing and is_crm_id(canonical_id(letter.envelope.message_id)):
         chosen = _finding(why("sent_from_crm"))
         return _concluded(chosen, (chosen,), Outcome.LEAVE)
@@ -65,16 +65,48 @@ def decide(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Decision:
     return _concluded(last, (*trail, last), outcome)
 
 
-def _no_client_letter(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding | None:
-    """Why Bitrix24 never makes an activity of this letter (mail-internals 1.8, point 11)."""
-    if letter.outgoing:
-        return None
+def is_colleagues(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> bool:
+    """Whether an employee wrote this letter to us: Bitrix24 makes no activity of it."""
+    return not letter.outgoing and bool(_colleagues(letter, index, policy))
+
+
+def _colleagues(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> list[str]:
+    """The addresses among the writers' that belong to employees or to connected mailboxes."""
     writers = [address.email for address in letter.envelope.writers]
     staff = employees(writers, index, policy.participants)
-    house = [email for email in writers if email in letter.house_addresses]
-    if staff or house:
-        who = next(iter(staff), "") or house[0]
-        return _finding(why("employee_wrote", person=who))
+    return [*staff, *(email for email in writers if email in letter.house_addresses)]
+
+
+def _no_client_letter(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding | None:
+    """Why Bitrix24 never makes an activity of this letter (mail-internals 1.8, points 9 and 11)."""
+    if letter.envelope.nature is Nature.NOTIFICATION:
+        return _finding(why("own_notification"))
+    if letter.outgoing:
+        return None
+    staff = _colleagues(letter, index, policy)
+    return _finding(why("employee_wrote", person=staff[0])) if staff else None
+
+
+def _set_aside(barred: Finding, letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Decision:
+    """Nothing is done for it; where it forwards a client's letter, the trail says where that one belongs."""
+    theirs = _forwarded(letter, index, policy)
+    if theirs is None:
+        return _concluded(barred, (barred,), Outcome.IGNORE)
+    inner = decide(theirs, index, policy)
+    reasons = [*barred.reasons, why("forwards", client=client_named(theirs))]
+    if inner.target:
+        reasons.append(why("forwarded_belongs", target=inner.target))
+    told = replace(barred, reasons=tuple(reasons), candidates=inner.candidates)
+    trail = tuple(replace(finding, unknown=()) for finding in inner.trail)
+    return _concluded(told, (*trail, told), Outcome.IGNORE)
+
+
+def _forwarded(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Letter | None:
+    """The client's letter that a colleague forwards as an attachment, however often it was forwarded."""
+    for envelope in letter.envelope.forwarded:
+        theirs = Letter(envelope, letter.own_addresses, letter.house_addresses)
+        if envelope.from_ and _no_client_letter(theirs, index, policy) is None:
+            return theirs
     return None
 
 

@@ -22,6 +22,8 @@ class Nature(StrEnum):
     AUTO_REPLY = "auto_reply"
     LIST = "list"
     SYSTEM = "system"
+    #: Bitrix24 tells an employee something by mail, notifications of ours among it.
+    NOTIFICATION = "notification"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class Envelope:
     cc: tuple[Address, ...] = ()
     #: Delivered-To, X-Original-To, Envelope-To and their like: normalised e-mail addresses.
     delivered_to: tuple[str, ...] = ()
+    #: Everybody in Resent-From, -Sender, -To and -Cc (RFC 5322 3.6.6): it was passed on as it was.
+    resent: tuple[Address, ...] = ()
     #: As written, without the angle brackets; '' when there is none. Compare by `address.canonical_id`.
     message_id: str = ""
     #: Canonical ids of the messages that this one answers, nearest first.
@@ -69,6 +73,9 @@ class Envelope:
     conversation: str = ""
     #: What mail servers said of the sender's authenticity, topmost header first.
     authentication: tuple[Authentication, ...] = ()
+    #: The letters that it carries as attachments, a letter before the one attached to it. Empty where nobody
+    #: looked: only an employee's forward is opened.
+    forwarded: tuple[Envelope, ...] = ()
     #: What could not be read, for people: "subject: unknown charset x-foo".
     defects: tuple[str, ...] = ()
     #: SHA-256 (hex) over Message-ID, Date, From, To and Subject: the same mail has the same one everywhere.
@@ -81,8 +88,11 @@ class Envelope:
 
     @property
     def recipients(self) -> tuple[str, ...]:
-        """Every address that the message was sent or delivered to, in that order, without repeats."""
-        written = (address.email for address in self.to + self.cc)
+        """Every address that the message was sent, passed on or delivered to, in that order, without repeats.
+
+        Whoever passes a letter on, had got it.
+        """
+        written = (address.email for address in self.to + self.cc + self.resent)
         return tuple(dict.fromkeys((*written, *self.delivered_to)))
 
 
@@ -444,7 +454,7 @@ class Decision:
         asked = target.type is EntityType.DEAL and target.id in self.candidates
         if self.review and (liked or asked):
             return Candidate(target, Standing.OPEN, tuple(reasons))
-        if liked:
+        if liked and self.target:
             reasons.append((self.rule, why("outranked", rule=self.rule)))
         return Candidate(target, Standing.LOST, tuple(reasons))
 

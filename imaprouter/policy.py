@@ -66,6 +66,12 @@ class BouncesPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class ForwardsPolicy:
+    #: Fetch the headers of the letters that an employee forwards as attachments, to say whose they are.
+    read_attached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LoopPolicy:
     #: More letters than this between the same two addresses within an hour are a loop; 0: never.
     limit: int = 20
@@ -82,6 +88,7 @@ class RoutingPolicy:
     address: AddressPolicy = field(default_factory=AddressPolicy)
     participants: ParticipantsPolicy = field(default_factory=ParticipantsPolicy)
     bounces: BouncesPolicy = field(default_factory=BouncesPolicy)
+    forwards: ForwardsPolicy = field(default_factory=ForwardsPolicy)
     loop: LoopPolicy = field(default_factory=LoopPolicy)
 
 

@@ -183,6 +183,9 @@ SENTENCES: Mapping[str, Sentence] = {
     "employee_wrote": Sentence(
         N_("{person} is an employee: Bitrix24 makes no activity of a colleague's letter")
     ),
+    "forwards": Sentence(N_("it forwards a letter of {client}")),
+    "forwarded_belongs": Sentence(N_("that letter belongs to {target}")),
+    "own_notification": Sentence(N_("a notification of Bitrix24 to an employee")),
     "bounce_names_nothing": Sentence(N_("a bounce that names no known message")),
     "auto_reply_names_nothing": Sentence(N_("an automatic reply that names no known message")),
     "system_names_nothing": Sentence(N_("a notification of Bitrix24 that concerns no known client")),

@@ -31,7 +31,7 @@ class Recorder:
         knowledge: Knowledge,
         report: Callable[[int], bytes],
     ) -> None:
-        """`report` fetches what a bounce with this UID returns."""
+        """`report` fetches the beginning of the body of the message with this UID."""
         self._watched = watched
         self._journal = journal
         self._knowledge = knowledge
@@ -41,9 +41,8 @@ class Recorder:
         """One batch up to `cursor`: messages, decisions, cursor and anchors, all in one transaction."""
         now = datetime.now(UTC)
         envelopes = [(message, envelope_of(message)) for message in result.messages if message.uid <= cursor]
-        if self._watched.policy.bounces.read_report:
-            # Before the transaction, which nobody else could write during.
-            envelopes = [(message, self._with_report(folder, message, e, now)) for message, e in envelopes]
+        # Before the transaction, which nobody else could write during.
+        envelopes = [(message, self._with_body(folder, message, e, now)) for message, e in envelopes]
         recorded: list[tuple[int, NewMessage]] = []
         messages = self._journal.messages
         with self._journal.transaction():
@@ -141,23 +140,40 @@ class Recorder:
             event(logger, logging.WARNING, "loop.detected", folder=str(self._watched), between=pair_key)
         return new
 
-    def _with_report(
+    def _with_body(
         self, folder: Folder, message: FetchedMessage, envelope: Envelope, now: datetime
     ) -> Envelope:
-        """A bounce whose own header names no known message also answers those that it returns."""
+        """The envelope with what the body adds, where the policy lets it be read.
+
+        To a bounce that names nothing known that is the ids that it returns, to a colleague's letter those
+        that are attached to it.
+        """
+        policy = self._watched.policy
+        wants_report = (
+            policy.bounces.read_report
+            and envelope.nature is Nature.BOUNCE
+            and not any(self._knowledge.known_message(parent) for parent in envelope.parents)
+        )
+        wants_attached = policy.forwards.read_attached and self._watched.is_colleagues(
+            envelope, self._knowledge
+        )
+        if not (wants_report or wants_attached) or self._is_known(folder, message, envelope, now):
+            return envelope
+        body = self._report(message.uid)
+        if wants_report:
+            returned = mail.returned_ids(body)
+            return replace(envelope, parents=tuple(dict.fromkeys((*envelope.parents, *returned))))
+        header = (message.header or b"").rstrip(b"\r\n")
+        return mail.with_attached(envelope, header + b"\r\n\r\n" + body)
+
+    def _is_known(self, folder: Folder, message: FetchedMessage, envelope: Envelope, now: datetime) -> bool:
+        """Whether the message is on record, or from before the watch."""
         arrived = message.internal_date or envelope.date or now
         floor = self.floor(folder)
         messages = self._journal.messages
-        if (
-            envelope.nature is not Nature.BOUNCE
-            or (floor and arrived <= floor)
-            or any(self._knowledge.known_message(parent) for parent in envelope.parents)
-            or messages.has_uid(folder, message.uid)
-            or messages.same_mail(folder.mailbox, envelope.fingerprint, arrived, message.size)
-        ):
-            return envelope
-        returned = mail.returned_ids(self._report(message.uid))
-        return replace(envelope, parents=tuple(dict.fromkeys((*envelope.parents, *returned))))
+        if (floor and arrived <= floor) or messages.has_uid(folder, message.uid):
+            return True
+        return messages.same_mail(folder.mailbox, envelope.fingerprint, arrived, message.size) is not None
 
     def _tell(self, number: int, new: NewMessage) -> None:
         decision = new.decision

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ def replay(app: App, paths: tuple[str, ...], crm: Path | None, as_json: bool) ->
     """
     from imaprouter import mail
     from imaprouter.cli.letters import letters_in
-    from imaprouter.decide import decide
+    from imaprouter.decide import decide, is_colleagues
 
     settings = app.settings
     failed = False
@@ -51,7 +52,10 @@ def replay(app: App, paths: tuple[str, ...], crm: Path | None, as_json: bool) ->
                 _print_error(source, problem, as_json)
                 continue
             envelope = mail.parse(raw, limit=settings.limits.header_bytes)
-            decision = decide(_letter(envelope, settings), index, settings.routing)
+            letter = _letter(envelope, settings)
+            if is_colleagues(letter, index, settings.routing):
+                letter = replace(letter, envelope=mail.with_attached(envelope, raw))
+            decision = decide(letter, index, settings.routing)
             if as_json:
                 click.echo(as_line(decision_json(source, envelope, decision, app.language)))
             else:

@@ -56,7 +56,8 @@ def nature_of(fields: Fields, from_text: str, subject: str) -> Nature:
     Auto-Submitted; the empty return path of both (RFC 3834 3.3) proves a bounce only when alone.
     """
     if "x-event_name" in fields:
-        return Nature.SYSTEM  # a mail event of Bitrix24 or of a site on 1C-Bitrix (mail-internals 1.8)
+        # A mail event of Bitrix24 or of a site on 1C-Bitrix (mail-internals 1.8); its messenger tells staff.
+        return Nature.NOTIFICATION if _text(fields, "x-event_name").startswith("IM_") else Nature.SYSTEM
     report = _report(fields)
     if report == "delivery" or _failed(fields) or _is_daemon(fields, from_text, subject):
         return Nature.BOUNCE

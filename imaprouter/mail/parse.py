@@ -23,6 +23,7 @@ _DELIVERED_TO = (
     "envelope-to",
     "x-envelope-to",
 )
+_RESENT = ("resent-from", "resent-sender", "resent-to", "resent-cc")
 #: What Google writes instead of a Message-ID that it finds broken; the sender's own goes to another field.
 _REPLACED_ID = "smtpin_added_"
 _ORIGINAL_IDS = ("x-google-original-message-id", "x-microsoft-original-message-id")
@@ -49,6 +50,7 @@ def parse(raw: bytes, *, limit: int = 1_000_000) -> Envelope:
         to=header.addresses("to"),
         cc=header.addresses("cc"),
         delivered_to=header.delivered_to(),
+        resent=tuple(dict.fromkeys(person for name in _RESENT for person in header.addresses(name))),
         message_id=message_id,
         parents=header.parents(message_id),
         date=dates.instant(date, header.note("date")),
