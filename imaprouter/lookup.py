@@ -55,19 +55,35 @@ def answer_questions(
         for message in messages:
             folder = watched(message.mailbox, message.folder)
             new = _again(message, folder, journal, knowledge)
-            journal.messages.redecide(message.id, new, now)
-            _reopen(message, new, journal, now)
-            _tell(message.id, new)
+            decides_otherwise = _is_other(message, new)
+            journal.messages.redecide(message.id, new, now, settled_too=decides_otherwise)
+            if decides_otherwise or message.state is not State.SETTLED:
+                _reopen(message, new, journal, now)
+                _tell(message.id, new)
     return len(messages)
 
 
+def _is_other(message: StoredMessage, new: NewMessage) -> bool:
+    """Whether a late copy in another mailbox changes where the letter belongs, or makes it a question."""
+    before, after = message.decision, new.decision
+    return (after.target is not None or after.review) and (before.target, before.review) != (
+        after.target,
+        after.review,
+    )
+
+
 def _reopen(message: StoredMessage, new: NewMessage, journal: Journal, now: datetime) -> None:
-    """A question that a later copy answered: what is paired with it already has something to do now."""
+    """What is paired with the message has something to do now, or waits for a person."""
     known = journal.activities.of_message(message.id)
-    if known and new.state is State.WAITING and not message.person_target:
+    if not known or message.person_target:
+        return
+    if new.state is State.WAITING:
         journal.messages.set_state(message.id, State.PAIRED, now)
         for paired in known:
-            journal.activities.reopen(paired.activity.id, now)
+            journal.activities.resume(paired.activity.id, now)
+    elif new.state is State.REVIEW:
+        for paired in known:
+            journal.activities.unschedule(paired.activity.id)
 
 
 def reconsider(
@@ -173,7 +189,9 @@ def _again(
     decision = message.decision
     if folder:
         copies = journal.messages.copies(message.mailbox, message.envelope, message.internal_date)
-        letter = folder.letter(message.envelope, message.internal_date)
+        letter = folder.letter(
+            message.envelope, message.internal_date, recent=_recent(message, folder, journal)
+        )
         letter = together(letter, [copy.envelope for copy in copies])
         decision = decide(letter, knowledge, folder.policy)
     new = NewMessage(
@@ -189,6 +207,17 @@ def _again(
     incoming = folder is None or folder.kind == "incoming"
     becomes_activity = incoming or message.direction is Direction.OUTGOING
     return standing(new, becomes_activity=becomes_activity, ask_portal=False)
+
+
+def _recent(message: StoredMessage, folder: WatchedFolder, journal: Journal) -> int:
+    """Letters between the two parties within the hour up to this one, itself included."""
+    return journal.messages.exchange(
+        message.mailbox,
+        folder.pair_key(message.envelope),
+        message.internal_date,
+        message.envelope.date,
+        folder.policy.loop.limit + 1,
+    ).letters
 
 
 def _numbers(questions: list[Question], about: str) -> list[int]:

@@ -208,6 +208,8 @@ class Tenure:
 
     user_id: int
     until: datetime
+    #: None: since before the index first saw the deal.
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,11 +225,15 @@ class Deal:
     company_id: int | None = None
     contact_ids: tuple[int, ...] = ()
     lead_id: int | None = None
+    #: None: since before the index first saw the deal.
+    responsible_since: datetime | None = None
     #: Who was responsible before, and until when; the latest first.
     former: tuple[Tenure, ...] = ()
     observer_ids: tuple[int, ...] = ()
     created_at: datetime | None = None
     modified_at: datetime | None = None
+    #: When its stage changed last: of a closed deal, when it was closed.
+    moved_at: datetime | None = None
     last_activity_at: datetime | None = None
 
     @property
@@ -269,6 +275,8 @@ class KnownMessage:
     #: 'decision', 'person' (re-bound by hand), 'portal' (a letter that Bitrix24 sent) or 'weak' (never seen
     #: itself; decided letters answer it).
     source: str
+    #: Of a person's choice: the addresses in that letter, for whom it holds whoever they are in the CRM.
+    parties: frozenset[str] = frozenset()
 
 
 class DealIndex(Protocol):

@@ -160,12 +160,18 @@ def test_commands_tell_of_an_earlier_journal(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", INDEXES)
 def test_an_earlier_index_answers(name: str, tmp_path: Path) -> None:
-    """Deals, clients, employees and sent letters; nobody observes, nobody was responsible before."""
+    """Deals, clients, employees and sent letters, and who observes or was responsible, where it is known."""
     with closing(Index(restored(name, tmp_path))) as index:
         found = index.deal(1)
         assert found
         assert (found.contact_ids, found.responsible_id, found.active) == ((20,), 5, True)
         assert (found.former, found.observer_ids) == ((), ())
+        assert (found.responsible_since, found.moved_at) == (None, None)
+        second = index.deal(2)
+        assert second
+        known = name != "index-1"
+        assert [tenure.user_id for tenure in second.former] == [5] * known
+        assert second.observer_ids == (5,) * known
         assert [one.id for one in index.deals_of([20], [])] == [1, 2, 4]
         assert index.client("sergey@horns.ru").contact_ids == (20,)
         assert [lead.id for lead in index.client("new@mail.ru").leads] == [30]

@@ -170,10 +170,22 @@ def won(number: int, responsible: int, **more: Any) -> dict[str, Any]:
         ("sales@company.ru", [won(1, 5, COMPANY_ID=11), won(2, 6)], None),
         (MASHA, [won(1, 5, COMPANY_ID=11), won(2, 6)], deal(1)),
         ("sales@company.ru", [won(1, 5, COMPANY_ID=None), won(2, 6)], deal(2)),
+        ("sales@company.ru", [won(1, 5, MOVED_TIME="2026-01-20T10:00:00+03:00"), won(2, 6)], deal(1)),
+        (
+            "sales@company.ru",
+            [
+                won(1, 5, MOVED_TIME="2026-01-10T10:00:00+03:00"),
+                won(2, 6, MOVED_TIME="2026-01-09T10:00:00+03:00", DATE_MODIFY="2026-02-01T10:00:00+03:00"),
+            ],
+            deal(1),
+        ),
     ],
 )
 def test_the_deal_that_was_closed_last(to: str, rows: list[Any], target: Target | None) -> None:
-    """Of the addressed employees' first; those of two companies are a question."""
+    """Of the addressed employees' first; those of two companies are a question.
+
+    What a robot changed later is not closed later: the last change of stage counts, where it is known.
+    """
     finding = found(letter(SERGEY, to), with_policy(no_active_deal="last_closed_deal"), deals=rows)
     assert finding.target == target
     assert (finding.verdict is Verdict.AMBIGUOUS) == (target is None)

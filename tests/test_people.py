@@ -245,6 +245,37 @@ def test_our_own_writes_are_no_persons_choice(office: Office) -> None:
     assert (message.result, message.person_target) == (Outcome.MOVED, None)
 
 
+def test_a_letter_that_was_left_teaches_where_a_person_puts_it(office: Office) -> None:
+    """Nobody knows the sender, Bitrix24 makes a lead of him, and somebody puts the letter into a deal."""
+    office.deliver(letter("x@nowhere-sample.ru", message_id="asked@horns.ru"))
+    office.run_once()
+    (activity,) = office.sync.sync_once()
+    office.run_once()
+    (message,) = office.messages()
+    assert message.result is Outcome.LEFT
+    lead = next(number for kind, number in office.portal.crm.bindings(activity) if kind == 1)
+    office.portal.crm.move_by_hand(activity, (1, lead), (2, 7))
+    office.run_once()
+    assert office.messages()[0].person_target == deal(7)
+    reply(office)
+    assert office.messages()[1].decision.target != deal(7), "Sergey is another's client"
+    office.deliver(letter("x@nowhere-sample.ru", in_reply_to="asked@horns.ru"))
+    office.run_once()
+    assert office.messages()[2].decision.target == deal(7)
+
+
+def test_a_persons_choice_holds_for_the_sender_whoever_he_is(office: Office) -> None:
+    """Sergey writes about Anna's deal: a person said so, and it holds for him, not for who quotes the id."""
+    message_id, _ = asked(office)
+    imaprouter(office, "queue", "assign", message_id, "--deal", 5, "--now")
+    reply(office)
+    answer = office.messages()[1].decision
+    assert (answer.target, answer.rule, answer.code) == (deal(5), "thread", "thread_person")
+    office.deliver(letter("dmitry@dvor-sample.ru", in_reply_to="asked@horns.ru"))
+    office.run_once()
+    assert office.messages()[2].decision.target != deal(5)
+
+
 # ── one mail, two mailboxes ───────────────────────────────────────────────────────────────────────────────
 
 
@@ -305,6 +336,53 @@ def test_a_copy_that_comes_late_settles_the_question(office: Office, user: str) 
     office.run_once()
     office.run_once()
     assert [office.deals(activity) for activity in activities] == [[1], [1]]
+
+
+@pytest.mark.parametrize("touched", [False, True])
+def test_a_copy_that_comes_when_the_first_is_settled_corrects_it(
+    office: Office, user: str, touched: bool
+) -> None:
+    """Elena has no deal with Sergey: the company. Maria's copy tells deal 1, unless a person was there."""
+    sync = second_mailbox(office, f"{user}-masha")
+    moment = datetime(2026, 11, 3, 9, tzinfo=UTC)
+    office.deliver(letter(to="elena@company.ru", date=moment, message_id="one@horns.ru"))
+    (activity,) = office.sync.sync_once()
+    office.run_once()
+    (message,) = office.messages()
+    assert (message.state, str(message.decision.target)) == (State.SETTLED, "company 10")
+    if touched:
+        office.portal.crm.bind_by_hand(activity, (2, 3))
+    copy = letter(
+        to="elena@company.ru",
+        date=moment,
+        message_id="one@horns.ru",
+        headers="Delivered-To: masha@company.ru",
+    )
+    office.dovecot.deliver(f"{user}-masha", copy)
+    (other,) = sync.sync_once()
+    office.run_once()
+    office.run_once()
+    assert office.deals(other) == [1]
+    assert office.deals(activity) == ([3] if touched else [1])
+    first = office.messages()[0]
+    assert first.state is State.SETTLED
+    assert first.result is (Outcome.PERSON if touched else Outcome.MOVED)
+    assert office.told().count(5) == (1 if touched else 2)
+
+
+def test_a_copy_that_says_nothing_new_changes_nothing(office: Office, user: str) -> None:
+    sync = second_mailbox(office, f"{user}-masha")
+    moment = datetime(2026, 11, 3, 9, tzinfo=UTC)
+    raw = letter(to="masha@company.ru, sales@company.ru", date=moment, message_id="one@horns.ru")
+    office.deliver(raw)
+    office.sync.sync_once()
+    office.run_once()
+    (before,) = office.messages()
+    assert before.result is Outcome.MOVED
+    office.dovecot.deliver(f"{user}-masha", raw)
+    sync.sync_once()
+    office.run_once()
+    assert office.messages()[0] == before
 
 
 def test_a_copy_that_comes_late_leaves_a_persons_answer(office: Office, user: str) -> None:

@@ -386,15 +386,34 @@ def test_the_index_notes_who_was_responsible_before() -> None:
     assert seen(index, 6, NOW + timedelta(hours=3)) == (Tenure(5, NOW + timedelta(hours=2)),)
 
 
+def test_the_index_notes_since_when_somebody_is_responsible() -> None:
+    """Unknown for whom it found there; for his successors the time of the change, also when they are gone."""
+    index = Index(":memory:")
+    days = [NOW + timedelta(days=day) for day in range(4)]
+    seen(index, 5, days[0])
+    assert responsible_since(index) is None
+    seen(index, 6, days[1])
+    seen(index, 6, days[2])
+    assert responsible_since(index) == days[1]
+    assert seen(index, 7, days[3]) == (Tenure(6, days[3], days[1]), Tenure(5, days[1]))
+    assert responsible_since(index) == days[3]
+
+
+def responsible_since(index: Index) -> datetime | None:
+    found = index.deal(1)
+    assert found
+    return found.responsible_since
+
+
 def test_former_responsibles_stand_latest_first_and_never_beside_themselves() -> None:
     """5, then 6, then 7, then 5 again: whoever is back is no former one, and his new time counts later."""
     index = Index(":memory:")
     days = [NOW + timedelta(days=day) for day in range(5)]
     seen(index, 5, days[0])
     seen(index, 6, days[1])
-    assert seen(index, 7, days[2]) == (Tenure(6, days[2]), Tenure(5, days[1]))
-    assert seen(index, 5, days[3]) == (Tenure(7, days[3]), Tenure(6, days[2]))
-    assert seen(index, 6, days[4]) == (Tenure(5, days[4]), Tenure(7, days[3]))
+    assert seen(index, 7, days[2]) == (Tenure(6, days[2], days[1]), Tenure(5, days[1]))
+    assert seen(index, 5, days[3]) == (Tenure(7, days[3], days[2]), Tenure(6, days[2], days[1]))
+    assert seen(index, 6, days[4]) == (Tenure(5, days[4], days[3]), Tenure(7, days[3], days[2]))
 
 
 @pytest.mark.parametrize("modified", [None, NOW - timedelta(seconds=1)])

@@ -34,6 +34,7 @@ DEAL_FIELDS = (
     "observers",
     "createdTime",
     "updatedTime",
+    "movedTime",
     "lastActivityTime",
 )
 #: EMAIL has to be named: `*` does not bring it (rest.md 4.3).
@@ -85,6 +86,7 @@ def deal(row: Row) -> Deal:
         observer_ids=ids(row.get("observers")),
         created_at=moment(row.get("createdTime")),
         modified_at=moment(row.get("updatedTime")),
+        moved_at=moment(row.get("movedTime")),
         last_activity_at=moment(row.get("lastActivityTime")),
     )
 

@@ -56,7 +56,7 @@ def notify(user_id: int, message: str) -> Command:
 
 
 def set_deal_field(deal_id: int, name: str, value: str) -> Command:
-    """Write one user field of a deal. Any update bumps the deal's DATE_MODIFY and runs its automation."""
+    """Write one user field of a deal; runs its automation, and may bump its DATE_MODIFY (rest.md 4.1)."""
     params = {"id": deal_id, "fields": {name: value}, "params": {"REGISTER_SONET_EVENT": "N"}}
     return Command("crm.deal.update", params)
 

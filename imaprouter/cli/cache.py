@@ -249,15 +249,30 @@ def _about_deal(index: Index, number: int) -> dict[str, Any]:
 
 
 def _deal(index: Index, deal: Deal) -> dict[str, Any]:
-    user = index.user(deal.responsible_id)
+    former = [
+        {**_person(index, each.user_id), "since": _moment(each.since), "until": _moment(each.until)}
+        for each in deal.former
+    ]
     return {
         "id": deal.id,
         "title": deal.title,
         "active": deal.active,
         "pipeline": deal.category_id,
         "stage": deal.stage_id,
-        "responsible": {"id": user.id, "name": user.name, "email": user.email} if user else None,
+        "responsible": _person(index, deal.responsible_id) if index.user(deal.responsible_id) else None,
+        "responsible_since": _moment(deal.responsible_since),
+        "former_responsibles": former,
+        "observers": [_person(index, number) for number in deal.observer_ids],
     }
+
+
+def _person(index: Index, number: int) -> dict[str, Any]:
+    user = index.user(number)
+    return {"id": number, "name": user.name if user else "", "email": user.email if user else ""}
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
 
 
 _SINGULAR = {"contacts": "contact", "companies": "company", "leads": "lead", "deals": "deal"}

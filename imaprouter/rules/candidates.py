@@ -289,8 +289,8 @@ def _lasts(tenure: Tenure, written: datetime | None, handover: timedelta) -> boo
 
 
 def closing(found: Deal) -> tuple[datetime, datetime, int]:
-    """The order in which deals were closed; the portal's own order of open ones (mail-internals 2.4)."""
-    return (found.modified_at or LONG_AGO, found.created_at or LONG_AGO, found.id)
+    """The order in which deals were closed: by the last change of stage, where the portal tells it."""
+    return (found.moved_at or found.modified_at or LONG_AGO, found.created_at or LONG_AGO, found.id)
 
 
 def few(items: Iterable[object]) -> tuple[str, ...]:

@@ -40,7 +40,13 @@ from imaprouter.reasons import Reason, why
 from imaprouter.rules.address import address
 from imaprouter.rules.marker import marker
 from imaprouter.rules.participants import participants
-from imaprouter.rules.people import Relation, client_named, relation, relation_to_lead
+from imaprouter.rules.people import (
+    Relation,
+    client_addresses,
+    client_named,
+    relation,
+    relation_to_lead,
+)
 
 # The Message-ID of a letter that the CRM sent (mail-internals 4). The number alone proves nothing: the index
 # knows the whole id from the activity's SETTINGS.MESSAGE_HEADERS, and number and code have to be equal.
@@ -57,7 +63,7 @@ def thread(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
 
     A company or a contact counts only when a person chose it: as our own answer it meant 'no deal was found',
     which may have changed. A sender who is known as somebody else's client does not inherit a thread: an id
-    can be quoted by anyone (imap.md 5).
+    can be quoted by anyone (imap.md 5). Only where a person put a letter of that very sender there, he does.
     """
     weighed = _Weighed()
     unseen: list[str] = []
@@ -160,7 +166,9 @@ def _weigh(
         if _is_closed(found, policy):
             weighed.refuse(target, why("deal_closed", deal=target.id))
             return
-        if relation(letter, index, policy, found) is Relation.FOREIGN:
+        foreign = relation(letter, index, policy, found) is Relation.FOREIGN
+        # Whoever wrote the letter that a person put here may go on, though the CRM knows him as another's.
+        if foreign and known.parties.isdisjoint(client_addresses(letter, index, policy)):
             weighed.rejected.append(target.id)
             client = client_named(letter)
             weighed.refuse(target, why("not_the_senders_deal", client=client, deal=target.id))

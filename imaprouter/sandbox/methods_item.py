@@ -176,7 +176,8 @@ def _links(call: Call, type_id: int, row: Row) -> Row:
     if column is None or (column == "COMPANY_IDS" and not call.quirks.item_company_ids):
         return {}
     links: Row = {column.split("_")[0].lower() + "Ids": list(row[column])}
-    return links | ({"observers": []} if type_id == DEAL else {})
+    observers = {"observers": [int(number) for number in row.get("OBSERVERS") or []]}
+    return links | (observers if type_id == DEAL else {})
 
 
 def _communications(type_id: int, row: Row) -> Row:

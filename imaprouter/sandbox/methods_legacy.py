@@ -48,7 +48,7 @@ def entity_list(type_id: int, call: Call) -> Reply:
     rows = (
         row
         for row in passing(crm.entities[type_id].candidates(conditions), conditions)
-        if crm.may_read((type_id, row["ID"])) and _multifields_match(row, filter_)
+        if crm.may_read((type_id, row["ID"])) and _multifields_match(type_id, row, filter_)
     )
     page = legacy_page(ordered(rows, order, columns), legacy_param(call.params, "start"))
     names = selected(
@@ -80,10 +80,10 @@ def _multifields_of(type_id: int) -> tuple[str, ...]:
     return () if type_id == DEAL else MULTIFIELDS
 
 
-def _multifields_match(row: Row, filter_: Mapping[str, Any]) -> bool:
+def _multifields_match(type_id: int, row: Row, filter_: Mapping[str, Any]) -> bool:
     for key, wanted in filter_.items():
         operation, negated, name = split_key(key)
-        if name in MULTIFIELDS and operation == "eq":
+        if name in _multifields_of(type_id) and operation == "eq":
             values = {
                 str(value).strip().casefold() for value in (wanted if isinstance(wanted, list) else [wanted])
             }

@@ -116,6 +116,17 @@ class Activities(Tables):
             (to_text(at), activity_id),
         )
 
+    def resume(self, activity_id: int, at: datetime) -> None:
+        """There is something to do again, and nobody but us has decided: what we left counts as bound first.
+
+        So a person's change since then is still told from our own (`plan.touched_by_others`).
+        """
+        self._db.execute(
+            "UPDATE activities SET next_attempt_at = ?, settled_at = NULL, attempts = 0,"
+            " first_bindings = coalesce(last_bindings, first_bindings) WHERE id = ?",
+            (to_text(at), activity_id),
+        )
+
     def unschedule(self, activity_id: int) -> None:
         """Nothing is to be done for this activity until somebody says otherwise."""
         self._db.execute("UPDATE activities SET next_attempt_at = NULL WHERE id = ?", (activity_id,))

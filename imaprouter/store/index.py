@@ -29,7 +29,7 @@ _Row = TypeVar("_Row")
 
 _DEAL_COLUMNS = (
     "id, title, category_id, stage_id, semantic, recurring, responsible_id, company_id, lead_id, "
-    "created_at, modified_at, last_activity_at"
+    "created_at, modified_at, last_activity_at, responsible_since, moved_at"
 )
 
 
@@ -214,7 +214,7 @@ class Index(Writes):
             "SELECT user_id FROM deal_observers WHERE deal_id = ? ORDER BY user_id", (row[0],)
         )
         former = self._rows(
-            "SELECT user_id, until FROM deal_tenures WHERE deal_id = ? AND user_id <> ?"
+            "SELECT user_id, until, since FROM deal_tenures WHERE deal_id = ? AND user_id <> ?"
             " ORDER BY until DESC, user_id",
             (row[0], row[6]),
         )
@@ -229,10 +229,15 @@ class Index(Writes):
             company_id=row[7],
             contact_ids=tuple(number for (number,) in contacts),
             lead_id=row[8],
-            former=tuple(Tenure(user_id, datetime.fromisoformat(until)) for user_id, until in former),
+            responsible_since=to_moment(row[12]),
+            former=tuple(
+                Tenure(user_id, datetime.fromisoformat(until), to_moment(since))
+                for user_id, until, since in former
+            ),
             observer_ids=tuple(number for (number,) in observers),
             created_at=to_moment(row[9]),
             modified_at=to_moment(row[10]),
+            moved_at=to_moment(row[13]),
             last_activity_at=to_moment(row[11]),
         )
 

@@ -115,3 +115,17 @@ CREATE TABLE deal_observers (
     PRIMARY KEY (deal_id, user_id)
 ) WITHOUT ROWID;
 """
+
+
+@migrations()
+def since_when(db: Database) -> None:
+    """Since when somebody is or was responsible for a deal, and when its stage changed last."""
+    for statement in _SINCE_WHEN:
+        db.execute(statement)
+
+
+_SINCE_WHEN = (
+    "ALTER TABLE deals ADD COLUMN responsible_since TEXT",
+    "ALTER TABLE deals ADD COLUMN moved_at TEXT",
+    "ALTER TABLE deal_tenures ADD COLUMN since TEXT",
+)

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from imaprouter.model import Activity, Company, Contact, Deal, Lead, Tenure, User
+from imaprouter.model import Activity, Company, Contact, Deal, Lead, User
 from imaprouter.store.database import to_text, transaction
 from imaprouter.store.rows import Tables, marks
 
@@ -16,9 +16,13 @@ KINDS: tuple[Kind, ...] = ("deals", "contacts", "companies", "leads", "users")
 # Before the new row is put: whoever it no longer names as the responsible was so until the deal was changed.
 # A row older than the one that is kept (two readers, one late) tells nothing of the kind.
 _NOTE_HANDOVER = """
-INSERT OR REPLACE INTO deal_tenures (deal_id, user_id, until)
-SELECT id, responsible_id, :modified_at FROM deals
+INSERT OR REPLACE INTO deal_tenures (deal_id, user_id, since, until)
+SELECT id, responsible_id, responsible_since, :modified_at FROM deals
 WHERE id = :id AND responsible_id NOT IN (0, :responsible_id) AND coalesce(modified_at, '') <= :modified_at
+"""
+_NOTE_SINCE = """
+UPDATE deals SET responsible_since = :modified_at
+WHERE id = :id AND responsible_id <> :responsible_id AND coalesce(modified_at, '') <= :modified_at
 """
 
 
@@ -49,12 +53,15 @@ class Writes(Tables):
                 "lead_id": deal.lead_id,
                 "created_at": to_text(deal.created_at),
                 "modified_at": to_text(deal.modified_at),
+                "moved_at": to_text(deal.moved_at),
                 "last_activity_at": to_text(deal.last_activity_at),
                 "generation": generation,
             }
             for deal in deals
         ]
-        self._db.conn.executemany(_NOTE_HANDOVER, (row for row in rows if row["modified_at"]))
+        dated = [row for row in rows if row["modified_at"]]
+        self._db.conn.executemany(_NOTE_HANDOVER, dated)
+        self._db.conn.executemany(_NOTE_SINCE, dated)
         self._put("deals", rows)
         self._link("deal_contacts", "deal_id", "contact_id", {deal.id: deal.contact_ids for deal in deals})
         self._replace(
@@ -63,15 +70,20 @@ class Writes(Tables):
             {deal.id: [(user_id,) for user_id in deal.observer_ids] for deal in deals},
         )
 
-    def set_tenures(self, former: Mapping[int, Sequence[Tenure]]) -> None:
-        """Replace what is known of the former responsibles of these deals."""
+    def set_tenures(self, deals: Iterable[Deal]) -> None:
+        """Replace what is known of who was responsible for these deals, and since when somebody is."""
+        deals = list(deals)
         self._replace(
             "deal_tenures",
-            ("deal_id", "user_id", "until"),
+            ("deal_id", "user_id", "since", "until"),
             {
-                number: [(tenure.user_id, to_text(tenure.until)) for tenure in tenures]
-                for number, tenures in former.items()
+                deal.id: [(each.user_id, to_text(each.since), to_text(each.until)) for each in deal.former]
+                for deal in deals
             },
+        )
+        self._db.conn.executemany(
+            "UPDATE deals SET responsible_since = ? WHERE id = ?",
+            ((to_text(deal.responsible_since), deal.id) for deal in deals),
         )
 
     def put_contacts(self, contacts: Sequence[Contact], generation: int) -> None:

@@ -112,9 +112,13 @@ _APART = 2 * 86_400
 _STANDING = frozenset({"state", "result", "note", "settled_at"})
 _HAS_ACTIVITY = "EXISTS (SELECT 1 FROM activities a WHERE a.message_id = m.id)"
 _PAIRED = f"m.same_as IS NULL AND {_HAS_ACTIVITY}"
-# A missing one is still paired when its activity comes after all; what the portal is still to be asked about
-# is not decided yet. The unary plus keeps SQLite from preferring the index by state to that by second.
-_UNPAIRED = f"+m.state IN ('waiting', 'review', 'missing') AND NOT m.open_questions AND NOT {_HAS_ACTIVITY}"
+# A missing one is still paired when its activity comes after all, and one that was left, to see where people
+# put it; what the portal is still to be asked about is not decided yet. The unary plus keeps SQLite from
+# preferring the index by state to that by second.
+_UNPAIRED = (
+    "(+m.state IN ('waiting', 'review', 'missing') OR (+m.state = 'settled' AND m.result = 'left'))"
+    f" AND NOT m.open_questions AND NOT {_HAS_ACTIVITY}"
+)
 
 
 class Messages(Threads):
@@ -191,8 +195,10 @@ class Messages(Threads):
             (folder.id, folder.epoch, folder.uidvalidity, uid, message_id),
         )
 
-    def redecide(self, message_id: int, message: NewMessage, now: datetime) -> None:
-        """Replace the decision of a message that is not settled.
+    def redecide(
+        self, message_id: int, message: NewMessage, now: datetime, *, settled_too: bool = False
+    ) -> None:
+        """Replace the decision of a message, of a settled one only with `settled_too`.
 
         Where a person has chosen, only the decision beside his choice changes.
         """
@@ -205,8 +211,8 @@ class Messages(Threads):
             for name in values
         )
         changed = self._db.execute(
-            f"UPDATE messages SET {changes} WHERE id = :id AND state <> 'settled'",
-            {**values, "id": message_id},
+            f"UPDATE messages SET {changes} WHERE id = :id AND (state <> 'settled' OR :settled_too)",
+            {**values, "id": message_id, "settled_too": settled_too},
         )
         # An answer that comes too late is no open question either.
         self._db.execute(
@@ -236,10 +242,11 @@ class Messages(Threads):
         return [copy for copy in found if writers(copy.envelope) == writers(envelope)]
 
     def decide_again(self, message_id: int) -> None:
-        """Something new is known of a message that nothing was done for yet: the binder decides it again."""
+        """Something new is known of a message that nobody decided about: the binder decides it again."""
         self._db.execute(
-            "UPDATE messages SET open_questions = 1"
-            " WHERE id = ? AND state IN ('waiting', 'review') AND person_type IS NULL",
+            "UPDATE messages SET open_questions = 1 WHERE id = ? AND person_type IS NULL AND ("
+            "state IN ('waiting', 'paired', 'review', 'missing')"
+            " OR (state = 'settled' AND result IN ('moved', 'already_right', 'left')))",
             (message_id,),
         )
 

@@ -45,7 +45,7 @@ def import_snapshot(index: Index, snapshot: object) -> dict[str, int]:
         index.put_leads(leads, generation)
         index.put_deals(deals, generation)
         # A snapshot says itself who was responsible before: what two of them differ in is no handover.
-        index.set_tenures({deal.id: deal.former for deal in deals})
+        index.set_tenures(deals)
         for kind in KINDS:
             index.drop_stale(kind, generation)
         index.clear_sent_letters()
@@ -165,10 +165,12 @@ def _deal(row: Mapping[str, Any]) -> Deal:
         company_id=_number(row, "COMPANY_ID"),
         contact_ids=contacts,
         lead_id=_number(row, "LEAD_ID"),
+        responsible_since=_moment(row, "RESPONSIBLE_SINCE"),
         former=tuple(_tenure(item) for item in row.get("FORMER_RESPONSIBLES") or ()),
         observer_ids=_numbers(row.get("OBSERVERS")),
         created_at=_moment(row, "DATE_CREATE"),
         modified_at=_moment(row, "DATE_MODIFY"),
+        moved_at=_moment(row, "MOVED_TIME"),
         last_activity_at=_moment(row, "LAST_ACTIVITY_TIME"),
     )
 
@@ -177,7 +179,7 @@ def _tenure(row: Mapping[str, Any]) -> Tenure:
     until = _moment(row, "UNTIL")
     if until is None:
         raise ValueError("UNTIL is missing")
-    return Tenure(int(row["USER_ID"]), until)
+    return Tenure(int(row["USER_ID"]), until, _moment(row, "SINCE"))
 
 
 def _sent_letter(row: Mapping[str, Any]) -> Activity:
@@ -201,14 +203,23 @@ def _sent_letter(row: Mapping[str, Any]) -> Activity:
 
 
 def _exported_deal(deal: Deal) -> dict[str, Any]:
-    """A deal's row; observers and former responsibles only where there are any."""
+    """A deal's row; what only some deals have stands only there."""
     more: dict[str, Any] = {}
     if deal.observer_ids:
         more["OBSERVERS"] = list(deal.observer_ids)
     if deal.former:
         more["FORMER_RESPONSIBLES"] = [
-            {"USER_ID": tenure.user_id, "UNTIL": _iso(tenure.until)} for tenure in deal.former
+            {
+                "USER_ID": tenure.user_id,
+                **({"SINCE": _iso(tenure.since)} if tenure.since else {}),
+                "UNTIL": _iso(tenure.until),
+            }
+            for tenure in deal.former
         ]
+    if deal.responsible_since:
+        more["RESPONSIBLE_SINCE"] = _iso(deal.responsible_since)
+    if deal.moved_at:
+        more["MOVED_TIME"] = _iso(deal.moved_at)
     return {
         "ID": deal.id,
         "TITLE": deal.title,

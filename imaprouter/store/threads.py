@@ -13,7 +13,7 @@ from typing import Any
 
 from imaprouter.address import canonical_id
 from imaprouter.model import Decision, EntityType, Envelope, KnownMessage, Target
-from imaprouter.store.rows import Tables
+from imaprouter.store.rows import Tables, load
 
 #: Of a long thread the nearest and the oldest ids are kept: programs cut References in the middle.
 _MOST_ANCESTORS = 50
@@ -33,7 +33,8 @@ _HAS_TARGET = "(m.target_type IS NOT NULL OR m.person_type IS NOT NULL)"
 #: Every query of this module, for checking that none of them reads a whole table.
 QUERIES = {
     "claims": (
-        f"SELECT {_TARGETS} FROM messages m WHERE m.id IN ({CLAIMED}) AND {_HAS_TARGET} ORDER BY m.id DESC"
+        f"SELECT {_TARGETS}, m.id FROM messages m WHERE m.id IN ({CLAIMED}) AND {_HAS_TARGET}"
+        " ORDER BY m.id DESC"
     ),
     "seen": f"{CLAIMED} LIMIT 1",
     "begun": (
@@ -63,11 +64,12 @@ class Threads(Tables):
         if not rows and not self._row(QUERIES["seen"], (message_id,)):
             message_id = self._whole(message_id)
             rows = self._rows(QUERIES["claims"], (message_id,)) if message_id else []
-        chosen = [Target(EntityType(row[2]), row[3]) for row in rows if row[2]]
+        chosen = next((row for row in rows if row[2]), None)
         if chosen:
-            return KnownMessage(message_id, chosen[0], "person")
-        target = _agreed(rows)
-        return KnownMessage(message_id, target, "decision") if target else None
+            target = Target(EntityType(chosen[2]), chosen[3])
+            return KnownMessage(message_id, target, "person", self._parties(chosen[4]))
+        agreed = _agreed(rows)
+        return KnownMessage(message_id, agreed, "decision") if agreed else None
 
     def weak_message(self, message_id: str) -> KnownMessage | None:
         """The deal of all letters that answer this message, which itself is not on record (peers.md F1).
@@ -81,6 +83,14 @@ class Threads(Tables):
     def known_conversation(self, conversation: str) -> KnownMessage | None:
         """As `weak_message`, of an Outlook conversation."""
         return _hint(conversation, self._rows(QUERIES["conversation"], (conversation,)), "conversation")
+
+    def _parties(self, number: int) -> frozenset[str]:
+        """The addresses between which message `number` went."""
+        row = self._row("SELECT envelope FROM messages WHERE id = ?", (number,))
+        if row is None:
+            return frozenset()
+        envelope = load(row[0], Envelope)
+        return frozenset((*(writer.email for writer in envelope.writers), *envelope.recipients))
 
     def _whole(self, message_id: str) -> str:
         """The one id on record that this one is the beginning of, '' when there is none, or several."""
