@@ -27,6 +27,12 @@ def letter_key(envelope: Envelope) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def are_copies(one: Envelope, other: Envelope) -> bool:
+    """Whether two envelopes with one Message-ID, or one key, are of one mail: same writer, same Date."""
+    dates = {each.date.timestamp() // 1 for each in (one, other) if each.date}
+    return len(dates) < 2 and writers(one) == writers(other)
+
+
 def writers(envelope: Envelope) -> frozenset[str]:
     """Who stands in From."""
     return frozenset(address.email for address in envelope.from_)

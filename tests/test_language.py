@@ -290,9 +290,19 @@ def test_json_keeps_codes_and_says_details_in_the_language() -> None:
     english, russian = json.loads(replayed()), json.loads(replayed("--lang", "ru"))
     assert russian["reason"].startswith("sergey@horns.ru — клиент сделок 1 и 2; ответственный за сделку 1")
     assert russian["trail"][0]["detail"] == "в теме нет метки сделки"
-    for key in set(english) - {"reason", "trail"}:
+    for key in set(english) - {"reason", "trail", "considered"}:
         assert russian[key] == english[key]
-    for ours, theirs in zip(russian["trail"], english["trail"], strict=True):
+    said = list(zip(russian["trail"], english["trail"], strict=True))
+    said += [
+        pair
+        for ours, theirs in said
+        for pair in zip(ours.pop("considered", []), theirs.pop("considered", []), strict=True)
+    ]
+    for ours, theirs in zip(russian["considered"], english["considered"], strict=True):
+        said += zip(ours.pop("reasons"), theirs.pop("reasons"), strict=True)
+        assert ours == theirs
+    assert len(said) > 6
+    for ours, theirs in said:
         assert {**ours, "detail": ""} == {**theirs, "detail": ""}
         assert ours["detail"] != theirs["detail"]
 
@@ -345,6 +355,22 @@ def test_explain_and_queue_speak_the_language(tmp_path: Path) -> None:
         "several_deals",
         "сделки 1 и 2 подходят одинаково",
     )
+
+
+def test_the_language_may_stand_behind_the_command(tmp_path: Path) -> None:
+    """Where a user writes the other options; also behind a subcommand's name."""
+    journal_with(tmp_path)
+    there = {"IMAPROUTER_STORE__PATH": str(tmp_path / "company.db")}
+    assert "  решение    на проверке" in imaprouter("explain", "1", "--lang", "ru", **there)
+    assert "deale 1 i 2 pasują" in imaprouter("queue", "--lang", "pl", **there)
+    assert imaprouter("queue", "assign", "1", "--leave", "--lang", "ru", **there) == "1: оставлено как есть\n"
+
+
+def test_rules_are_named_in_the_language() -> None:
+    """In sentences; as keys they are those of the configuration."""
+    said = why("rule_says", rule="marker", deal=7)
+    assert sentence([said]) == "marker in the subject: deal 7"
+    assert sentence([said], RU) == "метка в теме: сделка 7"
 
 
 def test_an_empty_queue_says_so_in_the_language(tmp_path: Path) -> None:

@@ -435,6 +435,23 @@ def test_a_signed_marker_is_believed_from_anyone(office: Office, tmp_path: Path)
     assert refused.decision.target != deal(1)
 
 
+@pytest.mark.parametrize(
+    ("number", "said"), [(1, ""), (3, "deal 3 is closed"), (4711, "does not know deal 4711")]
+)
+def test_a_marker_of_a_doubtful_deal_is_printed_with_a_warning(
+    office: Office, number: int, said: str
+) -> None:
+    imaprouter(office, "cache", "refresh")
+    result = imaprouter(office, "marker", number)
+    assert (result.exit_code, result.stdout) == (0, f"#{number}\n")
+    assert said in result.stderr
+    assert bool(result.stderr) is bool(said)
+
+
+def test_a_number_that_no_marker_can_carry_is_refused(office: Office) -> None:
+    assert imaprouter(office, "marker", 10**10).exit_code == 2
+
+
 def test_signing_needs_a_key(office: Office) -> None:
     result = imaprouter(office, "marker", 1, "--sign")
     assert result.exit_code == 2

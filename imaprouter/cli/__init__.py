@@ -56,8 +56,29 @@ def cli(
     context.obj = App(config, log_format=log_format, verbosity=-1 if quiet else verbose, lang=lang)
 
 
+def _speaking(command: click.Command) -> click.Command:
+    """The command with --lang of its own, behind its name as well as before it; so its subcommands."""
+    option = click.Option(
+        ["--lang"],
+        type=click.Choice(LANGUAGES),
+        expose_value=False,
+        callback=_speak,
+        help="Language of reasons and notices.",
+    )
+    command.params.append(option)
+    for each in command.commands.values() if isinstance(command, click.Group) else ():
+        _speaking(each)
+    return command
+
+
+def _speak(context: click.Context, _option: click.Parameter, lang: str | None) -> None:
+    app = context.find_object(App)
+    if lang and app:
+        app.speak(lang)
+
+
 for command in (cache, demo, explain, marker, queue, replay, run, sandbox):
-    cli.add_command(command)
+    cli.add_command(_speaking(command))
 
 
 def main() -> None:

@@ -30,6 +30,10 @@ class App:
         self.language: NullTranslations = language(lang, os.environ)
         self._settings: Settings | None = None
 
+    def speak(self, lang: str) -> None:
+        """What people are told is said in this language from now on."""
+        self.language = language(lang, os.environ)
+
     @property
     def settings(self) -> Settings:
         """The whole configuration. Raises ConfigError with every mistake in it."""

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from imaprouter.bitrix24.portal import Portal
     from imaprouter.model import Deal
 
+#: Ten digits: the marker rule reads no more.
+MOST_DEAL = 9_999_999_999
 _FIELD = re.compile(r"UF_CRM_\w+")
 
 
 @click.command()
-@click.argument("deal", type=click.IntRange(min=1), required=False)
+@click.argument("deal", type=click.IntRange(1, MOST_DEAL), required=False)
 @click.option("--sign", is_flag=True, help="Sign it, so that it is trusted from anyone.")
 @click.option("--write-field", metavar="UF_CRM_…", help="Write it into this user field of the deal.")
 @click.option("--all-active", is_flag=True, help="With --write-field: for every active deal of the index.")
@@ -47,6 +49,7 @@ def marker(app: App, deal: int | None, sign: bool, write_field: str | None, all_
             advice="put a long random text into a file and name it as routing.marker.secret_file",
         )
     if write_field is None:
+        _warn_of_unknown(app, deal or 0)
         click.echo(_text(deal or 0, key))
         return
     if not _FIELD.fullmatch(write_field):
@@ -61,6 +64,20 @@ def marker(app: App, deal: int | None, sign: bool, write_field: str | None, all_
         click.echo(f"deal {number}: {error}", err=True)
     if failed:
         sys.exit(1)
+
+
+def _warn_of_unknown(app: App, number: int) -> None:
+    """A marker of a deal that does not exist names nothing; the index may also just be behind."""
+    from imaprouter.store.index import Index, index_path, is_filled
+
+    if not is_filled(app.settings.store.path):
+        return
+    with closing(Index(index_path(app.settings.store.path))) as index:
+        known = index.deal(number)
+    if known is None:
+        click.echo(f"imaprouter: the deal index does not know deal {number}: is it the right one?", err=True)
+    elif not known.active:
+        click.echo(f"imaprouter: deal {number} is closed", err=True)
 
 
 def _text(deal: int, key: str) -> str:

@@ -25,6 +25,7 @@ from imaprouter.model import (
 )
 from imaprouter.policy import RoutingPolicy
 from imaprouter.reasons import Reason, why
+from imaprouter.rules.participants import evidence_alone, participants
 from imaprouter.rules.people import Relation, client_named, relation
 
 # Signed, or meant to be: of any length and with any dash; set apart by blanks, only what looks like one.
@@ -58,7 +59,8 @@ def marker(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
 
     A signed marker is trusted from anyone, Bitrix24's own from anyone but another deal's client; with a wrong
     signature they are rejected. A bare number counts when the deal exists and `routing.marker.sender_check`
-    lets the sender name it; where it may number something else, only when it is the sender's own deal.
+    lets the sender name it; where it may number something else, only when it is the sender's own deal and who
+    is addressed tells of no other.
     Several deals: the one that belongs to the sender, else ambiguous.
     """
     weighed = _Weighed()
@@ -235,13 +237,22 @@ def _weigh_number(
     else:
         standing = relation(letter, index, policy, found)
         client = client_named(letter)
-        if doubtful and standing not in (Relation.OWN, Relation.SAME_DOMAIN):
+        if doubtful and (
+            standing not in (Relation.OWN, Relation.SAME_DOMAIN)
+            or _other_is_meant(number, letter, index, policy)
+        ):
             weighed.refuse(number, why("counts_something_else", deal=number))
         elif _may_name(standing, policy):
             weighed.accepted[number] = (standing, why("marker", deal=number))
         else:
             code = "not_the_senders_deal" if standing is Relation.FOREIGN else "not_the_clients_deal"
             weighed.refuse(number, why(code, client=client, deal=number), rejected=True)
+
+
+def _other_is_meant(number: int, letter: Letter, index: DealIndex, policy: RoutingPolicy) -> bool:
+    """Whether the addressed employees tell of another deal than a number that may count something else."""
+    meant = participants(letter, index, evidence_alone(policy)).target
+    return meant is not None and meant.type is EntityType.DEAL and meant.id != number
 
 
 def _weigh_crm_markers(

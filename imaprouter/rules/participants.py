@@ -12,6 +12,7 @@ Which deals count, and who speaks for one, is `candidates`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from imaprouter.address import split_tag
@@ -40,6 +41,14 @@ from imaprouter.rules.trust import doubt
 
 # Of so many deals a sentence says who is responsible.
 _MOST_NAMED = 5
+
+
+def evidence_alone(policy: RoutingPolicy) -> RoutingPolicy:
+    """The policy without its choices among deals that fit equally, or when none does: they prove nothing."""
+    undecided = replace(
+        policy.participants, several_deals="review", no_responsible="leave", no_active_deal="leave"
+    )
+    return replace(policy, participants=undecided)
 
 
 def participants(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from imaprouter.model import (
     Considered,
@@ -39,7 +39,7 @@ from imaprouter.policy import RoutingPolicy
 from imaprouter.reasons import Reason, why
 from imaprouter.rules.address import address
 from imaprouter.rules.marker import marker
-from imaprouter.rules.participants import participants
+from imaprouter.rules.participants import evidence_alone, participants
 from imaprouter.rules.people import (
     Relation,
     client_addresses,
@@ -231,10 +231,7 @@ def _weigh_hint(
 
 def _outweighed(target: Target, letter: Letter, index: DealIndex, policy: RoutingPolicy) -> bool:
     """Whether any other rule speaks against this deal, the participants policy's choices left aside."""
-    undecided = replace(
-        policy.participants, several_deals="review", no_responsible="leave", no_active_deal="leave"
-    )
-    strict = replace(policy, participants=undecided)
+    strict = evidence_alone(policy)
     said = [rule(letter, index, strict) for name, rule in _OTHERS.items() if name in policy.rules]
     return any(_contradicts(finding, target) for finding in (*said, participants(letter, index, strict)))
 

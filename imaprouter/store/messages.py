@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from imaprouter.address import canonical_id, portal_id
-from imaprouter.copies import letter_key, writers
+from imaprouter.copies import are_copies, letter_key
 from imaprouter.model import (
     Decision,
     Direction,
@@ -224,7 +224,8 @@ class Messages(Threads):
     def copies(self, mailbox: str, envelope: Envelope, arrived: datetime) -> list[StoredMessage]:
         """The same mail in other mailboxes, by Message-ID or, where a relay rewrote it, by what it says.
 
-        Anybody can send another letter with the Message-ID of this one: a copy is by the same writer.
+        Anybody can send another letter with the Message-ID of this one, and robots count from one again: a
+        copy is by the same writer and has the same Date.
         """
         second = int(arrived.timestamp())
         found = self._messages(
@@ -239,7 +240,7 @@ class Messages(Threads):
                 letter_key(envelope),
             ),
         )
-        return [copy for copy in found if writers(copy.envelope) == writers(envelope)]
+        return [copy for copy in found if are_copies(copy.envelope, envelope)]
 
     def decide_again(self, message_id: int) -> None:
         """Something new is known of a message that nobody decided about: the binder decides it again."""
