@@ -1,7 +1,8 @@
 """./dev cases: replays the letters of fixtures/ and prints what becomes of the cases F1 to F25.
 
-The letters take the service's own way, without a mail server: recorder, journal, and a second look at one of
-which a copy came later. The portal refuses to say anything. 1 when a decision is not its golden one.
+The letters take the service's own way, without a mail server: the fields that it asks for, recorder, journal,
+and a second look at a letter of which a copy came later. The portal refuses to say anything. 1 when a
+decision is not its golden one.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ CASES = tuple(f"F{number}" for number in range(1, 26))
 _DECIDED = ("outcome", "target", "rule", "review", "candidates", "subject")
 # When a letter without Date arrives.
 _LATE = datetime(2026, 11, 20, 18, tzinfo=UTC)
+_FIELD = re.compile(rb"^([!-9;-~]+):[^\n]*\n(?:[ \t][^\n]*\n)*", re.MULTILINE)
 _NO_PORTAL = "http://127.0.0.1/rest/1/nobody/"
 _HEADINGS = ("case", "fixture", "expected", "got", "ok")
 
@@ -144,7 +146,7 @@ class _Office:
 
     def _record(self, mailbox: str, raw: bytes) -> None:
         self._uid += 1
-        header = raw.partition(b"\n\n")[0].replace(b"\n", b"\r\n") + b"\r\n\r\n"
+        header = _fetched(raw)
         envelope = mail.parse(header)
         ours = any(address.email in self._addresses[mailbox] for address in envelope.writers)
         name = "Sent" if ours else "INBOX"
@@ -174,6 +176,14 @@ class _Office:
 def _snapshot() -> dict[str, Any]:
     snapshot: dict[str, Any] = json.loads((FIXTURES / "crm.json").read_bytes())
     return snapshot
+
+
+def _fetched(raw: bytes) -> bytes:
+    """Of the header, what the service asks a server for."""
+    head = raw.partition(b"\n\n")[0] + b"\n"
+    asked = {name.lower().encode() for name in mail.HEADER_FIELDS}
+    fields = (found[0] for found in _FIELD.finditer(head) if found[1].lower() in asked)
+    return b"".join([*fields, b"\n"]).replace(b"\n", b"\r\n")
 
 
 def _later(raw: bytes, minutes: int) -> bytes:
