@@ -141,6 +141,8 @@ def test_an_unknown_sender_becomes_a_contact_or_nothing() -> None:
 def test_some_senders_always_get_a_new_lead() -> None:
     office = Office(new_lead_for=frozenset({"sergey@horns.ru"}))
     assert office.landed() == [(LEAD, 10)]
+    office = Office(new_lead_for=frozenset({"petr@new.ru"}), create="contact")
+    assert office.landed("petr@new.ru") == [(LEAD, 10)], "a lead, whatever others become"
 
 
 # Replies, mail-internals 2.2 and 2.3

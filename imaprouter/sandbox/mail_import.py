@@ -20,6 +20,7 @@ from imaprouter.sandbox.mail_search import (
     one_of_the_owners_type,
     open_deals,
     repeat_leads,
+    type_order,
 )
 from imaprouter.sandbox.rows import EMAIL_TYPE_ID, end_of_work, title_of
 
@@ -182,14 +183,14 @@ class Importer:
             return [inherited, *(pair for pair in found if pair[0] not in (DEAL, LEAD))], ""
         if excluded:
             return [], "on the exclusion list"
-        created = self._created(letter, outgoing, found)
+        created = self._created(letter, outgoing, found, parent)
         if created is not None:
-            return one_of_the_owners_type([created, *found]), ""
+            return one_of_the_owners_type(sorted([created, *found], key=type_order)), ""
         return found, "" if found else "nobody known, nothing created"
 
     def _search(self, letter: Letter, outgoing: bool, parent: int | None) -> tuple[Match, str, bool]:
         """The first address that finds something wins; an excluded sender stops the search."""
-        if parent is None and not outgoing and self._box.new_lead_for & set(letter.senders):
+        if parent is None and not outgoing and self._wants_lead(letter):
             return Match(), "", False
         parties = letter.recipients if outgoing else letter.senders
         queue = None if self._box.public else self._queue
@@ -217,7 +218,12 @@ class Importer:
             return None
         return owner if self._box.public or row["ASSIGNED_BY_ID"] in self._queue else None
 
-    def _created(self, letter: Letter, outgoing: bool, found: Sequence[Pair]) -> Pair | None:
+    def _wants_lead(self, letter: Letter) -> bool:
+        return bool(self._box.new_lead_for & set(letter.senders))
+
+    def _created(
+        self, letter: Letter, outgoing: bool, found: Sequence[Pair], parent: int | None
+    ) -> Pair | None:
         """A new lead or contact for an unknown sender, a repeat lead for an idle client (2.5)."""
         if outgoing:
             return None
@@ -225,7 +231,8 @@ class Importer:
             return self._repeat_lead(letter, found) if self._box.repeat_leads else None
         if self._box.create == "deny":
             return None
-        type_id = CONTACT if self._box.create == "contact" else LEAD
+        forced = parent is None and self._wants_lead(letter)
+        type_id = CONTACT if self._box.create == "contact" and not forced else LEAD
         sender = letter.senders[0]
         name = re.sub(r"<[^>]*>", "", letter.from_).strip(' "') or sender
         row = {"EMAIL": [{"VALUE": sender}], "NAME": name, "SOURCE_ID": "EMAIL", **self._origin()}

@@ -53,7 +53,7 @@ def bindings_of(crm: Crm, match: Match, order: Literal["sorted", "found"]) -> li
     if not found:
         found = [(LEAD, number) for number in _active_leads(crm, match.leads)[:1]]
     if order == "sorted":
-        found.sort(key=_type_order)
+        found.sort(key=type_order)
     return one_of_the_owners_type(found)
 
 
@@ -70,7 +70,7 @@ def one_of_the_owners_type(bindings: Sequence[Pair]) -> list[Pair]:
     return [pair for place, pair in enumerate(bindings) if place == 0 or pair[0] != bindings[0][0]]
 
 
-def _type_order(pair: Pair) -> int:
+def type_order(pair: Pair) -> int:
     """Deals, leads, then the rest by type."""
     return {DEAL: 0, LEAD: 1}.get(pair[0], pair[0] + 1)
 
