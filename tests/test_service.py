@@ -62,6 +62,18 @@ def test_a_letter_moves_to_the_deal_of_the_addressed_manager(office: Office) -> 
     assert office.told() == [5]
 
 
+def test_an_observer_speaks_for_a_deal_when_the_company_wants_it(office: Office) -> None:
+    """The portal tells who observes; Elena is responsible for none of Sergey's deals."""
+    office.portal.crm.set_deal(1, OBSERVERS=[4])
+    office.options["routing.participants.observers"] = "true"
+    office.deliver(letter(to="elena@company.ru"))
+    (activity,) = office.sync.sync_once()
+    office.run_once()
+    assert office.deals(activity) == [1]
+    (message,) = office.messages()
+    assert "observer_addressed" in [reason.code for reason in message.decision.reasons]
+
+
 def test_nothing_is_written_where_nothing_is_wrong(office: Office) -> None:
     """Bitrix24 was right: no stamp, no notification, no call at all."""
     office.deliver(sample_letter("reply-to-ilya"))
