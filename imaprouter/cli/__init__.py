@@ -16,6 +16,7 @@ from imaprouter.cli.demo import demo, sandbox
 from imaprouter.cli.marker import marker
 from imaprouter.cli.messages import explain, queue
 from imaprouter.cli.replay import replay
+from imaprouter.cli.report import report
 from imaprouter.cli.run import run
 from imaprouter.language import LANGUAGES
 
@@ -56,7 +57,7 @@ def cli(
     context.obj = App(config, log_format=log_format, verbosity=-1 if quiet else verbose, lang=lang)
 
 
-for command in (cache, demo, explain, marker, queue, replay, run, sandbox):
+for command in (cache, demo, explain, marker, queue, replay, report, run, sandbox):
     cli.add_command(command)
 
 
