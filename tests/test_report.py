@@ -31,6 +31,7 @@ from imaprouter.model import (
     EntityType,
     FetchedMessage,
     Finding,
+    Nature,
     Outcome,
     State,
     Target,
@@ -195,7 +196,9 @@ def test_what_went_out_is_sent(desk: Desk) -> None:
     desk.arrives("outgoing-single-deal", folder="Sent")
     desk.arrives("outgoing-in-thread", NOON + timedelta(minutes=1))
     desk.arrives("employee-forward", folder="Sent")
-    assert desk.counts()["sent"] == 3
+    machine = desk.arrives("auto-reply-names-nothing", folder="Sent")
+    assert machine.envelope.nature is Nature.AUTO_REPLY
+    assert desk.counts()["sent"] == 4
     assert not {"received", "machines"} & set(desk.counts())
 
 
@@ -410,7 +413,7 @@ def test_weeks_and_months_gather_their_days(desk: Desk) -> None:
 def test_rows_are_of_one_period_and_mailbox_oldest_first(desk: Desk) -> None:
     """Whatever the order in which the messages came on record."""
     desk.arrives("reply-to-masha", datetime(2027, 1, 5, tzinfo=UTC))
-    desk.arrives("reply-to-masha", datetime(2026, 9, 5, tzinfo=UTC), mailbox="support")
+    desk.arrives("reply-to-masha", datetime(2026, 9, 2, tzinfo=UTC), mailbox="support")
     desk.arrives("to-sales-only", datetime(2026, 9, 7, tzinfo=UTC))
     desk.arrives("plus-tag", datetime(2026, 9, 3, tzinfo=UTC))
     rows = [(row["period"], row["mailbox"], row["received"]) for row in desk.rows()]
@@ -428,6 +431,17 @@ def test_first_and_last_day_are_included(desk: Desk, zone: Callable[[str], None]
     assert received(desk, "--by", "day", "--from", "2026-11-25") == [("2026-11-25", 3), ("2026-11-26", 1)]
     assert received(desk, "--by", "day", "--to", "2026-11-25") == [("2026-11-24", 1), ("2026-11-25", 3)]
     assert received(desk, *only) == [("2026-11", 3)], "a part of the month"
+
+
+def test_the_last_day_ends_later_in_the_west(desk: Desk, zone: Callable[[str], None]) -> None:
+    """And begins earlier in the east: half a day around UTC's."""
+    desk.arrives("reply-to-masha", datetime(2026, 11, 24, 10, 30, tzinfo=UTC))
+    desk.arrives("reply-to-masha", datetime(2026, 11, 26, 10, 30, tzinfo=UTC))
+    only = ("--by", "day", "--from", "2026-11-25", "--to", "2026-11-25")
+    zone("LINE-14")
+    assert received(desk, *only) == [("2026-11-25", 1)]
+    zone("WEST12")
+    assert received(desk, *only) == [("2026-11-25", 1)]
 
 
 @pytest.mark.parametrize("name", ["MSK-3", "EST5"])
