@@ -16,6 +16,7 @@ from imaprouter.cli.demo import demo, sandbox
 from imaprouter.cli.marker import marker
 from imaprouter.cli.messages import explain, queue
 from imaprouter.cli.replay import replay
+from imaprouter.cli.report import report
 from imaprouter.cli.run import run
 from imaprouter.language import LANGUAGES
 
@@ -77,7 +78,7 @@ def _speak(context: click.Context, _option: click.Parameter, lang: str | None) -
         app.speak(lang)
 
 
-for command in (cache, demo, explain, marker, queue, replay, run, sandbox):
+for command in (cache, demo, explain, marker, queue, replay, report, run, sandbox):
     cli.add_command(_speaking(command))
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from gettext import NullTranslations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
-from imaprouter.errors import ConfigError, ImaprouterError
+from imaprouter.errors import ConfigError, ImaprouterError, StoreError
 from imaprouter.language import language
 
 if TYPE_CHECKING:
     from imaprouter.config import Settings
+    from imaprouter.store.journal import Journal
 
 
 class App:
@@ -60,6 +63,23 @@ def _mask_secrets(settings: Settings) -> None:
 
 
 pass_app = click.make_pass_decorator(App)
+
+
+@contextmanager
+def opened_journal(app: App) -> Iterator[Journal]:
+    """The journal of the configuration, until the end of the block. Raises StoreError when there is none."""
+    from imaprouter.store.journal import Journal
+
+    path = app.settings.store.path
+    if not path.exists():
+        raise StoreError(
+            f"there is no journal at {path}", advice="'imaprouter run' makes it; check store.path"
+        )
+    journal = Journal(path)
+    try:
+        yield journal
+    finally:
+        journal.close()
 
 
 class ReportingGroup(click.Group):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from gettext import NullTranslations
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from imaprouter.cli.app import App, pass_app
+from imaprouter.cli.app import App, opened_journal, pass_app
 from imaprouter.cli.decisions import as_line, decision_json, headline, target_json, word
 from imaprouter.errors import ConfigError, StoreError
 from imaprouter.model import Binding, EntityType, State, Target, Verdict
@@ -37,7 +36,7 @@ def explain(app: App, ref: str, as_json: bool) -> None:
         imaprouter explain 17
         imaprouter explain '<a@b>'
     """
-    with _journal(app) as journal:
+    with opened_journal(app) as journal:
         messages = journal.messages.by_reference(ref)
         if not messages:
             raise StoreError(
@@ -65,7 +64,7 @@ def queue(context: click.Context, as_json: bool) -> None:
     app = context.find_object(App)
     if context.invoked_subcommand or app is None:
         return
-    with _journal(app) as journal:
+    with opened_journal(app) as journal:
         waiting = journal.messages.in_states(*_WAITING)
         for message in waiting:
             if as_json:
@@ -105,7 +104,7 @@ def assign(
     targets = [Target(kind, number) for kind, number in zip(kinds, numbers, strict=True) if number]
     if len(targets) + leave != 1:
         raise ConfigError("give one of --deal, --company, --contact and --leave")
-    with _journal(app) as journal:
+    with opened_journal(app) as journal:
         message = journal.messages.get(message_id)
         if message is None:
             raise StoreError(
@@ -129,22 +128,6 @@ def assign(
         app.start_log(default=-1)
         Service(app.settings, language=app.language).bind_once()
     click.echo(f"{message_id}: {chosen}")
-
-
-@contextmanager
-def _journal(app: App) -> Iterator[Journal]:
-    from imaprouter.store.journal import Journal
-
-    path = app.settings.store.path
-    if not path.exists():
-        raise StoreError(
-            f"there is no journal at {path}", advice="'imaprouter run' makes it; check store.path"
-        )
-    journal = Journal(path)
-    try:
-        yield journal
-    finally:
-        journal.close()
 
 
 def _waiting_text(message: StoredMessage, language: NullTranslations) -> str:

@@ -73,6 +73,7 @@ def translated(path: Path | str) -> Iterator[None]:
         advice = {
             "database disk image is malformed": "restore it from a backup; a damaged index may be deleted",
             "file is not a database": "another program wrote this file: choose another store.path",
+            "malformed JSON": "another program or a damaged disk changed it: restore it from a backup",
             "database or disk is full": "make room on the disk; nothing that was confirmed is lost",
         }.get(str(error), "")
         raise StoreError(f"{path}: {error}", advice=advice) from error

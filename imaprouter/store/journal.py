@@ -16,6 +16,7 @@ from imaprouter.store.database import open_database, transaction
 from imaprouter.store.folders import Folders
 from imaprouter.store.journal_schema import migrations
 from imaprouter.store.messages import Messages
+from imaprouter.store.reports import Reports
 from imaprouter.store.rows import Facts
 
 
@@ -28,6 +29,7 @@ class Journal:
         self.activities = Activities(self._db)
         self.traces = Traces(self._db)
         self.answers = Answers(self._db)
+        self.reports = Reports(self._db)
         self.facts = Facts(self._db)
 
     def close(self) -> None:
