@@ -187,7 +187,7 @@ def test_machines_are_counted_by_themselves(desk: Desk) -> None:
     """A bounce, an automatic reply and a notification, also where a thread told the deal."""
     names = ("bounce-names-nothing", "auto-reply-names-nothing", "system-mail", "bounce-in-thread")
     natures = [desk.arrives(name).envelope.nature.value for name in names]
-    assert natures == ["bounce", "auto_reply", "system", "bounce"]
+    assert natures == ["bounce", "auto_reply", "notification", "bounce"]
     assert desk.counts() == {"machines": 4, "decided_fallback": 3, "decided_thread": 1}
 
 
