@@ -26,7 +26,14 @@ from imaprouter.model import (
 from imaprouter.policy import RoutingPolicy
 from imaprouter.reasons import IMPLIED, Reason, why
 from imaprouter.rules import RULES
-from imaprouter.rules.people import claimed_clients, client_named, employees, merged
+from imaprouter.rules.people import (
+    claimed_clients,
+    client_addresses,
+    client_named,
+    employees,
+    known_clients,
+    merged,
+)
 from imaprouter.rules.thread import is_crm_id
 from imaprouter.rules.trust import doubt, refutation
 
@@ -60,7 +67,7 @@ def decide(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Decision:
     claim = _unproven_claim(letter, index, policy)
     if claim:
         return replace(_concluded(claim, (*trail, claim), Outcome.LEAVE), review=True)
-    last = _fallback(letter, policy)
+    last = _fallback(letter, trail, policy)
     outcome = Outcome.IGNORE if letter.envelope.nature in _MACHINES else Outcome.LEAVE
     return _concluded(last, (*trail, last), outcome)
 
@@ -102,12 +109,20 @@ def _set_aside(barred: Finding, letter: Letter, index: DealIndex, policy: Routin
 
 
 def _forwarded(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Letter | None:
-    """The client's letter that a colleague forwards as an attachment, however often it was forwarded."""
-    for envelope in letter.envelope.forwarded:
-        theirs = Letter(envelope, letter.own_addresses, letter.house_addresses)
-        if envelope.from_ and _no_client_letter(theirs, index, policy) is None:
-            return theirs
-    return None
+    """The client's letter that a colleague forwards as an attachment, however often it was forwarded.
+
+    Of several the first by somebody whom the CRM knows.
+    """
+    outside = [
+        theirs
+        for theirs in (
+            Letter(envelope, letter.own_addresses, letter.house_addresses)
+            for envelope in letter.envelope.forwarded
+        )
+        if theirs.envelope.from_ and _no_client_letter(theirs, index, policy) is None
+    ]
+    known = (each for each in outside if known_clients(client_addresses(each, index, policy), each, index))
+    return next(known, outside[0] if outside else None)
 
 
 def _loop(letter: Letter, policy: RoutingPolicy) -> Finding | None:
@@ -126,9 +141,13 @@ def _looked_at(looping: Finding, letter: Letter, index: DealIndex, policy: Routi
 
 
 def _named(trail: tuple[Finding, ...]) -> tuple[int, ...]:
-    """The deals that the rules name."""
-    named = (finding for finding in trail if finding.verdict in (Verdict.MATCH, Verdict.AMBIGUOUS))
-    return sorted_ids(number for finding in named for number in finding.candidates)
+    """The deals that the rules name, or between which they cannot choose."""
+    return sorted_ids(
+        one.target.id
+        for finding in trail
+        for one in finding.considered
+        if one.target.type is EntityType.DEAL and one.standing is not Standing.LOST
+    )
 
 
 def _conflict(trail: tuple[Finding, ...], policy: RoutingPolicy) -> Finding | None:
@@ -198,8 +217,11 @@ def _unproven_claim(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> 
     return Finding("fallback", Verdict.AMBIGUOUS, (doubted,), sorted_ids(deals), considered=open_to)
 
 
-def _fallback(letter: Letter, policy: RoutingPolicy) -> Finding:
+def _fallback(letter: Letter, trail: tuple[Finding, ...], policy: RoutingPolicy) -> Finding:
     machine = _MACHINES.get(letter.envelope.nature)
+    rejected = next((finding for finding in trail if finding.verdict is Verdict.REJECTED), None)
+    if machine and rejected:
+        return Finding("fallback", Verdict.MATCH, rejected.reasons)
     doubted = None if machine else doubt(letter, policy.trust)
     said = why(machine or "nothing_known")
     return Finding("fallback", Verdict.MATCH, (said, doubted) if doubted else (said,))

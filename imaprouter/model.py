@@ -462,8 +462,8 @@ class Decision:
         asked = target.type is EntityType.DEAL and target.id in self.candidates
         if self.review and (liked or asked):
             return Candidate(target, Standing.OPEN, tuple(reasons))
-        if liked and self.target:
-            reasons.append((self.rule, why("outranked", rule=self.rule)))
+        if liked:
+            reasons.append((self.rule, why("outranked", rule=self.rule) if self.target else self.reasons[0]))
         return Candidate(target, Standing.LOST, tuple(reasons))
 
 

@@ -63,6 +63,7 @@ SENTENCES: Mapping[str, Sentence] = {
     "thread_decision": Sentence(N_("an earlier letter of the thread belongs to {target}")),
     "thread_person": Sentence(N_("a person put an earlier letter of the thread into {target}")),
     "thread_portal": Sentence(N_("it answers a letter that Bitrix24 sent from {target}")),
+    "wrong_crm_id": Sentence(N_("the id of Bitrix24's letter {activity} has the wrong code")),
     "thread_without_deal": Sentence(
         N_("an earlier letter of the thread belongs to {target}, which names no deal")
     ),

@@ -51,7 +51,9 @@ class Recorder:
                 if not messages.has_uid(folder, message.uid):
                     new = self._entry(folder, message, envelope, now)
                 if new:
-                    recorded.append((messages.add(folder, new, now), new))
+                    number = messages.add(folder, new, now)
+                    self._follow_person(number, folder, new, now)
+                    recorded.append((number, new))
             for uid in result.unreadable:
                 if uid <= cursor and not messages.has_uid(folder, uid):
                     new = unreadable(uid, now)
@@ -70,6 +72,7 @@ class Recorder:
                 new = self._entry(folder, message, envelope_of(message), now)
                 if new:
                     self._journal.messages.redecide(waiting[message.uid], new, now)
+                    self._follow_person(waiting[message.uid], folder, new, now)
                     recorded.append((waiting[message.uid], new))
             for uid in result.gone:
                 note = "expunged before it was read"
@@ -112,6 +115,22 @@ class Recorder:
                 note=f"the same mail as message {known.id}",
             )
         return new
+
+    def _follow_person(self, number: int, folder: Folder, new: NewMessage, now: datetime) -> None:
+        """What a person said of a copy in another mailbox holds for this one."""
+        if new.same_as:
+            return
+        copies = self._journal.messages.copies(folder.mailbox, new.envelope, new.internal_date)
+        asked = [copy for copy in copies if copy.person_target or copy.result is Result.PERSON]
+        if not asked:
+            return
+        latest = max(asked, key=lambda copy: copy.settled_at or copy.recorded_at)
+        note = f"a person decided about message {latest.id}, the same mail in {latest.mailbox}"
+        if latest.person_target:
+            self._journal.answers.choose(number, latest.person_target)
+            self._journal.messages.set_state(number, State.WAITING, now, note=note)
+        else:
+            self._journal.messages.set_state(number, State.SETTLED, now, result=Result.PERSON, note=note)
 
     def _decided(
         self, folder: Folder, message: FetchedMessage, envelope: Envelope, arrived: datetime

@@ -8,6 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 from dovecot import INSTALL, Dovecot, installed
+from hypothesis import settings
+
+# Machines are noisy: how long an example takes says nothing.
+settings.register_profile("imaprouter", deadline=None)
+settings.load_profile("imaprouter")
 
 _numbers = itertools.count(1)
 

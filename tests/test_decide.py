@@ -205,10 +205,43 @@ def test_a_reply_to_a_letter_of_the_crm_belongs_to_its_deal() -> None:
 
 
 def test_the_number_in_a_crm_id_proves_nothing() -> None:
-    """A forged code is no match; the portal is asked whether such a letter exists."""
+    """A forged code is rejected; of a letter that is not known the portal is asked."""
     decision = routed(letter(parents=("crm.activity.501-zzz999@company.bitrix24.ru",)))
+    assert finding(decision, "thread").verdict is Verdict.REJECTED
+    assert finding(decision, "thread").code == "wrong_crm_id"
+    decision = routed(letter(parents=("crm.activity.999-zzz999@company.bitrix24.ru",)))
     assert finding(decision, "thread").verdict is Verdict.NO_MATCH
-    assert Question("activity", "501") in decision.unknown
+    assert Question("activity", "999") in decision.unknown
+
+
+@pytest.mark.parametrize("subject", ["#51", "КП"])
+def test_a_contacts_other_company_has_no_right_to_a_deal_that_names_its_own(subject: str) -> None:
+    """Deal 51 is company 10's, its contact works for 10 and 11: Anna of 11 is another client."""
+    contacts = [*CONTACTS, {"ID": 30, "COMPANY_IDS": [10, 11], "EMAIL": [{"VALUE": "two@x.ru"}]}]
+    deals = [*DEALS, deal_row(51, 5, COMPANY_ID=10, CONTACT_IDS=[30])]
+    sent = {**LETTERS_SENT[0], "OWNER_ID": "51"}
+    index = index_of(contacts=contacts, deals=deals, activities=[sent])
+    decision = routed(letter("anna@romashka.ru", subject=subject, parents=(SENT,)), index=index)
+    assert finding(decision, "thread").verdict is Verdict.REJECTED
+    assert decision.target == deal(3)
+    if "#" in subject:
+        assert finding(decision, "marker").verdict is Verdict.REJECTED
+
+
+def test_a_tag_may_be_spelled_in_capitals_in_the_pattern() -> None:
+    policy = replace(POLICY, address=AddressPolicy(plus_tag=r"Deal(?P<deal>\d+)"))
+    assert routed(letter("sergey@horns.ru", "sales+Deal2@company.ru"), policy).target == deal(2)
+
+
+@pytest.mark.parametrize("domain", ["neostrada.pl", "interia.com", "mail.com.ua", "pisem.net", "post.ru"])
+def test_a_provider_of_mailboxes_is_no_company(domain: str) -> None:
+    assert corporate(domain) == ""
+
+
+def test_a_machines_answer_that_is_rejected_says_why() -> None:
+    """Anna's absence note answers a letter of Sergey's deal: it names a message, and not hers."""
+    decision = routed(letter("anna@romashka.ru", parents=(SENT,), nature=Nature.AUTO_REPLY))
+    assert (decision.outcome, decision.code) == (Outcome.IGNORE, "not_the_senders_deal")
 
 
 def test_somebody_elses_client_does_not_inherit_a_thread() -> None:

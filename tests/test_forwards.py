@@ -73,6 +73,14 @@ def test_a_colleagues_forward_is_ignored_and_says_whose_letter_it_carries(messag
     assert decision.unknown == ()
     standing = {one.target: one.standing for one in decision.considered}
     assert standing[deal(1)] is standing[deal(2)] is Standing.LOST
+    reasons = {one.target: [reason.code for _, reason in one.reasons] for one in decision.considered}
+    assert reasons[deal(2)] == ["responsible_addressed", "employee_wrote"]
+
+
+def test_of_several_attached_letters_the_known_clients_counts() -> None:
+    message = forward(plain("x@nowhere.ru", "masha@company.ru", "Hello"))
+    message.add_attachment(CLIENTS)
+    assert "it forwards a letter of sergey@horns.ru" in routed(message).reason
 
 
 def test_a_forward_to_a_client_of_nobody_names_him_alone() -> None:

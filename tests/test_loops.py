@@ -30,6 +30,7 @@ from imaprouter.model import (
     Nature,
     Outcome,
     Result,
+    Standing,
     State,
     deal,
 )
@@ -78,6 +79,9 @@ def test_more_letters_than_the_limit_are_a_loop(recent: int, limit: int, outcome
     decision = decide(Letter(envelope, OWN, OWN, recent=recent), index_of(), policy)
     assert decision.outcome is outcome
     assert (decision.code == "loop") == decision.review == (outcome is Outcome.LEAVE)
+    if decision.review:
+        standing = {one.target.id: one.standing for one in decision.considered}
+        assert (decision.candidates, standing[1]) == ((1, 2), Standing.OPEN)
     assert 1 in decision.candidates
     assert not decision.review or decision.unknown == ()
 

@@ -93,6 +93,13 @@ def test_damage_costs_no_other_field_and_is_named(damage: Change) -> None:
     assert envelope.fingerprint == EXPECTED.fingerprint
 
 
+def test_a_from_field_on_top_is_no_mbox_line() -> None:
+    """`From : x` begins no mbox, and hides no second From."""
+    envelope = parse(b"From : evil@x.com\r\n" + LETTER.encode())
+    assert len(envelope.from_) == 2
+    assert not envelope.from_is_clear
+
+
 def test_line_of_megabytes_is_cut_and_what_stands_before_it_is_read() -> None:
     raw = b"From: a@b.ru\r\nX-Junk: " + b"x" * 3_000_000 + b"\r\nSubject: lost\r\n\r\n"
     envelope = parse(raw)

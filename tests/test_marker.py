@@ -73,7 +73,34 @@ DOUBTFUL = [
         "Faktura #7",
     ),
 ]
+DOUBTFUL += [
+    *(
+        "№1 в мире",
+        "Мы - №1 на рынке!",
+        "№1 выбор клиентов",
+        "We are #1",
+        "Заказ покупателя №7",
+        "Договор поставки № 7",
+    ),
+    *(
+        "Акт выполненных работ № 7",
+        "Накладная ТОРГ-12 №7",
+        "Order confirmation #7",
+        "Your order has shipped (#7)",
+    ),
+    *(
+        "Faktura VAT #7",
+        "Zamówienie przyjęte #7",
+        "Спецификация №7",
+        "Протокол №7",
+        "Reservation #7",
+        "исх. №7",
+    ),
+    *("[rt.vendor.ru #7] Re: доступ", "[Redmine - Поддержка #7] x", "Reklamacja #7", "Shipment #7", "Лот №7"),
+]
 READ = [
+    *("Re:#7", "RE:№7", "FW:#7", "*#7*", "КП|#7", "КП—#7", "КП;#7", "Счёт по #7", "Заказ #9 (у нас #7)"),
+    *("Счёт оплачен. #7", "[#7] КП", "[Сделка #7] КП"),
     *("Re: #7", "#7 КП", "(#7) КП", "«#7»", "КП # 7", "КП ＃７", "#7, КП", "#7-й", "#7-ой", "#7 - offer"),
     *(
         "Сделка №7",
@@ -105,6 +132,31 @@ def test_what_counts_something_else_unless_the_sender_has_that_deal(subject: str
 @pytest.mark.parametrize("subject", READ)
 def test_what_a_person_reads_as_a_deal(subject: str, sender: str) -> None:
     assert found(subject, sender).verdict is Verdict.MATCH
+
+
+@pytest.mark.parametrize(
+    ("pattern", "subject"),
+    [
+        (r"№(?P<deal>\d+)", "КП №7"),
+        (r"Сделка № (?P<deal>\d+)", "Сделка № 7"),
+        (r"сделка # (?P<deal>\d+)", "сделка # 7"),
+        (r"＃(?P<deal>\d+)", "КП ＃7"),
+        (r"DEAL-(?P<deal>\d+)", "DEAL-0007"),
+        (r"D(?P<deal>\d+)", "КП_D7"),
+        (r"#(?P<deal>\d+)", "КП №7"),
+    ],
+)
+def test_a_configured_pattern_finds_what_it_spells(pattern: str, subject: str) -> None:
+    """Also where it spells what is otherwise read as another sign."""
+    assert found(subject, OWN, pattern=pattern).target == deal(7)
+
+
+def test_the_colour_of_digits_is_a_colour_beside_another() -> None:
+    rows = [deal_row(336699, 5)]
+    for subject in ("логотип #336699 и #ffcc00", "Kolor #336699", "RAL #336699"):
+        envelope = Envelope(subject=subject, from_=(Address(STRANGER),))
+        own = frozenset({"sales@company.ru"})
+        assert marker(Letter(envelope, own, own), index_of(deals=rows), RoutingPolicy()).target is None
 
 
 def test_the_words_of_a_configured_pattern_are_no_doubt() -> None:
@@ -150,13 +202,8 @@ def test_a_good_signature_is_found(subject: str) -> None:
     "subject",
     [
         "#7-AAA1",
-        "#7-AAAA",
-        "#7-AA",
         "#7–AAA1",
         "#7\u2011AAA1",
-        "#7 - AAA1",
-        f"{signed(7)}X",
-        "#7-1AAA1AAA",
         "№7-AAA1",
     ],
 )
@@ -166,6 +213,29 @@ def test_a_wrong_signature_is_no_bare_number(subject: str, secret: str) -> None:
             Verdict.REJECTED,
             (7,),
         )
+
+
+@pytest.mark.parametrize("secret", [KEY, ""])
+@pytest.mark.parametrize(
+    "subject",
+    [
+        *(
+            "#7-AAAA",
+            "#7-AA",
+            "#7-final",
+            "#7-rev2",
+            "#7-v2",
+            "#7-urgent",
+            "#7-SPB",
+            "Сделка #7-v2",
+            "#7-aaa1",
+        ),
+        *("#7 - 40HC контейнер", "#7 - 10KG", f"{signed(7)}X"),
+    ],
+)
+def test_what_is_no_signature_leaves_a_bare_number(subject: str, secret: str) -> None:
+    """Four capitals and digits right behind a dash are one, as `marker --sign` prints them."""
+    assert found(subject, OWN, secret).target == deal(7)
 
 
 def test_a_signature_without_a_key_is_rejected() -> None:

@@ -250,7 +250,24 @@ def test_the_older_deal_is_meant_when_the_letter_is_older_than_the_other() -> No
     finding = found(letter(date=MADE + DAY), deals=rows)
     assert (finding.target, finding.candidates) == (deal(1), (1, 2))
     assert finding.detail == (
-        "sergey@horns.ru is a client of deals 1 and 2; deal 2 was created after the letter was written"
+        "sergey@horns.ru is a client of deal 1; deal 2 was created after the letter was written"
+    )
+
+
+def test_a_clock_that_was_never_set_tells_nothing() -> None:
+    """1970 is no time at which a letter about a deal of Bitrix24 was written."""
+    found_ = found(letter(SERGEY, MASHA, date=datetime(1970, 1, 1, tzinfo=UTC), received=MADE + DAY))
+    assert found_.target == deal(1)
+
+
+def test_whoever_speaks_for_a_deal_in_another_pipeline_is_not_said_to_have_none() -> None:
+    """support@ narrows to pipeline 3, where Masha has nothing; her deal is named as out, not as another's."""
+    rows = [deal_row(1, 5), deal_row(2, 6, CATEGORY_ID=3)]
+    policy = RoutingPolicy(address=AddressPolicy(category={"support@company.ru": 3}))
+    finding = found(letter(SERGEY, MASHA, "support@company.ru"), policy, deals=rows)
+    assert finding.detail == (
+        "sergey@horns.ru is a client of deal 2; masha@company.ru is responsible for none of them; "
+        "deal 1 is in another pipeline; ilya@company.ru, who is not addressed, is responsible for deal 2"
     )
 
 
@@ -457,7 +474,7 @@ def test_each_deal_that_lost_is_told_why() -> None:
     assert (finding.target, finding.candidates) == (deal(1), (1, 2, 3, 4, 5, 6, 7))
     told = {reason.code: reason.values["deals"] for reason in finding.reasons}
     assert told == {
-        "client_of": ("1", "2", "3", "4", "5", "6", "7"),
+        "client_of": ("1", "2", "3", "4", "5"),
         "responsible_addressed": ("1",),
         "companys_deal": ("2",),
         "other_responsible": ("3",),

@@ -92,6 +92,36 @@ def test_an_answer_comes_even_after_our_move(office: Office) -> None:
     assert office.deals(activity) == [3]
 
 
+def test_a_person_may_change_his_mind_and_change_it_back(office: Office) -> None:
+    """What was written for an earlier answer says nothing of a later one."""
+    message_id, activity = asked(office)
+    for number in (1, 2, 1, 3, 1):
+        imaprouter(office, "queue", "assign", message_id, "--deal", number, "--now")
+        assert office.deals(activity) == [number]
+        assert office.messages()[0].person_target == deal(number)
+    office.portal.crm.bind_by_hand(activity, (2, 2))
+    office.run_once()
+    imaprouter(office, "queue", "assign", message_id, "--deal", 1, "--now")
+    assert office.deals(activity) == [1]
+
+
+@pytest.mark.parametrize(
+    ("sender", "goes"),
+    [
+        ("sergey@horns.ru", "company 10"),
+        ("dmitry@dvor-sample.ru", "deal 7"),
+        ("anna@romashka-sample.ru", "deal 5"),
+    ],
+)
+def test_a_company_that_a_person_chose_is_for_its_own_clients(office: Office, sender: str, goes: str) -> None:
+    """Whoever quotes the id and is known as somebody else's client does not inherit it."""
+    message_id, _ = asked(office)
+    imaprouter(office, "queue", "assign", message_id, "--company", 10, "--now")
+    office.deliver(letter(sender, in_reply_to="asked@horns.ru"))
+    office.run_once()
+    assert str(office.messages()[1].decision.target) == goes
+
+
 def test_left_as_it_is(office: Office) -> None:
     message_id, activity = asked(office)
     imaprouter(office, "queue", "assign", message_id, "--leave", "--now")
@@ -368,6 +398,78 @@ def test_a_copy_that_comes_when_the_first_is_settled_corrects_it(
     assert first.state is State.SETTLED
     assert first.result is (Outcome.PERSON if touched else Outcome.MOVED)
     assert office.told().count(5) == (1 if touched else 2)
+
+
+def test_a_late_copy_corrects_what_was_observed(office: Office, user: str) -> None:
+    office.options["binding.mode"] = "'observe'"
+    second_mailbox(office, f"{user}-masha")
+    moment = datetime(2026, 11, 3, 9, tzinfo=UTC)
+    office.deliver(letter(to="elena@company.ru", date=moment, message_id="one@horns.ru"))
+    office.sync.sync_once()
+    office.run_once()
+    assert office.messages()[0].result is Outcome.OBSERVED
+    copy = letter(
+        to="elena@company.ru",
+        date=moment,
+        message_id="one@horns.ru",
+        headers="Delivered-To: masha@company.ru",
+    )
+    office.dovecot.deliver(f"{user}-masha", copy)
+    office.run_once()
+    office.run_once()
+    assert [message.decision.target for message in office.messages()] == [deal(1), deal(1)]
+    assert office.portal.writes == []
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_a_persons_choice_holds_for_a_copy_that_comes_later(office: Office, user: str, by_hand: bool) -> None:
+    sync = second_mailbox(office, f"{user}-masha")
+    moment = datetime(2026, 11, 3, 9, tzinfo=UTC)
+    office.deliver(letter(date=moment, message_id="one@horns.ru"))
+    (activity,) = office.sync.sync_once()
+    office.run_once()
+    if by_hand:
+        office.portal.crm.bind_by_hand(activity, (2, 3))
+        office.run_once()
+    else:
+        imaprouter(office, "queue", "assign", office.messages()[0].id, "--deal", 3, "--now")
+    office.dovecot.deliver(f"{user}-masha", hidden_copy(moment))
+    (other,) = sync.sync_once()
+    office.run_once()
+    office.run_once()
+    assert (office.deals(activity), office.deals(other)) == ([3], [3])
+    assert [message.person_target for message in office.messages()] == [deal(3), deal(3)]
+
+
+def test_what_was_left_for_one_copy_is_left_for_a_later_one(office: Office, user: str) -> None:
+    sync = second_mailbox(office, f"{user}-masha")
+    moment = datetime(2026, 11, 3, 9, tzinfo=UTC)
+    office.deliver(letter(date=moment, message_id="one@horns.ru"))
+    office.sync.sync_once()
+    office.run_once()
+    imaprouter(office, "queue", "assign", office.messages()[0].id, "--leave", "--now")
+    office.dovecot.deliver(f"{user}-masha", hidden_copy(moment))
+    (other,) = sync.sync_once()
+    before = office.deals(other)
+    office.run_once()
+    assert office.deals(other) == before
+    assert [message.result for message in office.messages()] == [Outcome.PERSON, Outcome.PERSON]
+
+
+def test_a_move_by_hand_of_one_copy_settles_the_other(office: Office, user: str) -> None:
+    sync = second_mailbox(office, f"{user}-masha")
+    moment = datetime(2026, 11, 3, 9, tzinfo=UTC)
+    raw = letter(date=moment, message_id="one@horns.ru")
+    office.deliver(raw)
+    office.dovecot.deliver(f"{user}-masha", raw)
+    activities = [*office.sync.sync_once(), *sync.sync_once()]
+    office.run_once()
+    assert {message.state for message in office.messages()} == {State.REVIEW}
+    office.portal.crm.bind_by_hand(activities[0], (2, 3))
+    office.run_once()
+    office.run_once()
+    assert [office.deals(activity) for activity in activities] == [[3], [3]]
+    assert {message.state for message in office.messages()} == {State.SETTLED}
 
 
 def test_a_copy_that_says_nothing_new_changes_nothing(office: Office, user: str) -> None:

@@ -12,6 +12,7 @@ from company import COMPANIES, CONTACTS, DEALS, deal_row, snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imaprouter import mail
 from imaprouter.decide import decide
 from imaprouter.model import (
     Address,
@@ -231,7 +232,21 @@ def test_a_cut_id_of_the_portals_letter_needs_its_whole_code(desk: Desk) -> None
     assert desk.decide(letter(answers=("crm.activity.501-abc123@comp",))).target == deal(1)
     assert finding(desk.decide(letter(answers=("crm.activity.501-abc",)))).verdict is Verdict.NO_MATCH
     forged = finding(desk.decide(letter(answers=("crm.activity.501-abc124@",))))
-    assert (forged.verdict, forged.unknown) == (Verdict.NO_MATCH, (Question("activity", "501"),))
+    assert (forged.verdict, forged.code, forged.unknown) == (Verdict.REJECTED, "wrong_crm_id", ())
+
+
+@pytest.mark.parametrize(
+    "written", [f"&lt;{SENT}&gt;", f"%3C{SENT}%3E", "%3c" + SENT.replace("@", "%40") + "%3e", f"<{SENT}>"]
+)
+def test_an_id_that_a_web_page_passed_on_is_read(desk: Desk, written: str) -> None:
+    raw = f"From: {SERGEY}\r\nTo: sales@company.ru\r\nSubject: KP\r\nIn-Reply-To: {written}\r\n\r\n"
+    assert mail.parse(raw.encode()).parents == (SENT,)
+
+
+def test_a_strangers_letter_with_an_id_of_the_portal_is_not_the_portals(desk: Desk) -> None:
+    """Only our own letter has such an id; what comes in with it was forged."""
+    desk.arrives(letter("x@nowhere.com", subject="#3", message_id=SENT))
+    assert desk.decide(letter(answers=(SENT,))).target == deal(1)
 
 
 # ── several ancestors ─────────────────────────────────────────────────────────────────────────────────────

@@ -159,7 +159,7 @@ class Correction:
     def _course(self, job: Job) -> Course:
         if self._was_moved_back(job):
             return Course.PERSON
-        attempted = self._journal.traces.has_writes(job.id)
+        attempted = bool(self._journal.traces.steps_of(job.id))
         owner = None if job.message.person_target else job.paired.activity.owner
         other_deals = any(binding.is_deal for binding in job.bound)
         if not attempted and owner and owner.is_deal and owner not in job.bound and other_deals:
@@ -172,7 +172,7 @@ class Correction:
         """Whether the portal had carried our change out, and all is as it was before."""
         if not job.steps or frozenset(job.bound) != frozenset(job.first):
             return False
-        done = {write.step for write in self._journal.traces.writes(job.message.id) if write.is_done(job.id)}
+        done = {write.step for write in self._journal.traces.steps_of(job.id) if write.is_done(job.id)}
         return str(job.steps[0]) in done
 
     # ── changing ──────────────────────────────────────────────────────────────────────────────────────

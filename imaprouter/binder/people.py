@@ -106,6 +106,25 @@ class People:
                 self._journal.activities.reopen(paired.activity.id, now)
         event(logger, logging.INFO, "message.assigned", id=message_id, target=str(target or "leave"))
 
+    def _apply_to_copies(self, message_id: int, chosen: Target, now: datetime) -> None:
+        """One mail has one decision: what a person chose for one copy holds for those of which nobody spoke.
+
+        Where their activity was changed since we left it, that is a choice, too, and stays.
+        """
+        message = self._journal.messages.get(message_id)
+        if message is None:
+            return
+        for copy in self._journal.messages.copies(message.mailbox, message.envelope, message.internal_date):
+            if copy.person_target or copy.result is Result.PERSON:
+                continue
+            known = self._journal.activities.of_message(copy.id)
+            self._journal.answers.choose(copy.id, chosen)
+            note = f"a person chose {chosen} for message {message_id}, the same mail"
+            state = State.PAIRED if known else State.WAITING
+            self._journal.messages.set_state(copy.id, state, now, note=note)
+            for paired in known:
+                self._journal.activities.resume(paired.activity.id, now)
+
     def _compare(self, watched: list[Watched], now: datetime) -> int:
         if not watched:
             return 0
@@ -136,6 +155,8 @@ class People:
             self._journal.messages.set_state(
                 watched.message_id, State.SETTLED, now, result=Result.PERSON, note=note, person_target=chosen
             )
+            if chosen:
+                self._apply_to_copies(watched.message_id, chosen, now)
         event(
             logger,
             logging.INFO,

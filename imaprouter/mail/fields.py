@@ -70,6 +70,8 @@ _TOP_BYTES = 65_536
 
 # RFC 5322 2.2: a name is printable ASCII but for the colon; 4.5 allows blanks before the colon.
 _FIELD = re.compile(rb"^([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)", re.MULTILINE)
+# RFC 5322 4.5 again: this one begins no mbox.
+_FROM_FIELD = re.compile(rb"From[ \t]+:")
 _END = re.compile(rb"\n\r?\n")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -146,7 +148,7 @@ def _header(raw: bytes) -> tuple[bytes, bool]:
     start = 3 if raw.startswith(_BYTE_ORDER_MARK) else 0
     while raw[start : start + 1] in (b"\r", b"\n"):
         start += 1
-    if raw.startswith((b"From ", b">From "), start):
+    if raw.startswith((b"From ", b">From "), start) and not _FROM_FIELD.match(raw, start):
         start = raw.find(b"\n", start) + 1 or len(raw)
     if raw.find(b"\n", start) < 0:
         head, blank, _ = raw[start:].replace(b"\r", b"\n").partition(b"\n\n")

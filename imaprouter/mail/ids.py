@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import binascii
+import html
 import re
+import urllib.parse
 from collections.abc import Iterable, Iterator
 
 from imaprouter.address import canonical_id
@@ -67,11 +69,18 @@ def conversation(texts: Iterable[str], note: Note) -> str:
 
 def _ids(texts: Iterable[str], note: Note) -> Iterator[str]:
     for text in texts:
-        for written in _written(clean(decode(text, note))):
+        for written in _written(_bare(clean(decode(text, note)))):
             if len(written) > _LONGEST_ID:
                 note("an id that is too long")
             elif written:
                 yield written
+
+
+def _bare(text: str) -> str:
+    """The text with `&lt;a@b&gt;` and `%3Ca%40b%3E`, as web pages pass ids on, written plainly."""
+    if "&lt;" in text:
+        text = html.unescape(text)
+    return urllib.parse.unquote(text) if "%3c" in text.lower() else text
 
 
 def _written(text: str) -> Iterator[str]:

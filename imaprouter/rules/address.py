@@ -78,7 +78,7 @@ def _tagged_deals(letter: Letter, policy: AddressPolicy) -> dict[int, str]:
         return found
     for email in letter.envelope.recipients:
         base, tag = split_tag(email)
-        hit = re.fullmatch(policy.plus_tag, tag) if tag else None
+        hit = re.fullmatch(policy.plus_tag, tag, re.IGNORECASE) if tag else None
         if hit and (not letter.own_addresses or base in letter.own_addresses):
             number = portal_id(hit.group("deal"))
             if number:

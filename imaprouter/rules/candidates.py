@@ -35,6 +35,7 @@ from imaprouter.rules.address import categories
 from imaprouter.rules.people import employees, merged
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_BITRIX24 = datetime(2012, 1, 1, tzinfo=UTC)
 _MADE_OF_THE_LETTER = timedelta(days=1)
 # More names or numbers than this are no sentence any more; a finding's candidates are always whole.
 _SENTENCE = 8
@@ -131,14 +132,14 @@ class Case:
     # ── sentences ─────────────────────────────────────────────────────────────────────────────────────────
 
     def whose_deals(self) -> list[Reason]:
-        """Which active deals each of the clients has."""
+        """Which active deals that count each of the clients has."""
         found = []
         for client in self.clients:
             contacts, companies = set(client.contact_ids), set(client.company_ids)
             numbers = sorted_ids(
                 deal.id
-                for deal in self.deals
-                if deal.active and (contacts & set(deal.contact_ids) or deal.company_id in companies)
+                for deal in self.active
+                if (contacts & set(deal.contact_ids) or deal.company_id in companies)
             )
             if numbers:
                 found.append(why("client_of", client=client.email, deals=few(numbers)))
@@ -259,8 +260,12 @@ class Case:
 
 
 def written_at(letter: Letter) -> datetime | None:
-    """When the letter was written: its Date, unless that is later than its arrival. None: nobody knows."""
-    known = [moment for moment in (letter.envelope.date, letter.received) if moment]
+    """When the letter was written: its Date, unless that is later than its arrival. None: nobody knows.
+
+    A Date from before the first Bitrix24 is that of a clock that was never set.
+    """
+    date = letter.envelope.date
+    known = [moment for moment in (date, letter.received) if moment and moment >= _FIRST_BITRIX24]
     return min(known, default=None)
 
 

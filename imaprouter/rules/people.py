@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 
 from imaprouter.address import domain_of, split_tag
-from imaprouter.model import Address, Client, Deal, DealIndex, Lead, Letter, User
+from imaprouter.model import Address, Client, Deal, DealIndex, EntityType, Lead, Letter, Target, User
 from imaprouter.policy import ParticipantsPolicy, RoutingPolicy
 from imaprouter.rules.domains import corporate
 from imaprouter.rules.trust import doubt
@@ -154,6 +154,18 @@ def relation_to_lead(letter: Letter, index: DealIndex, policy: RoutingPolicy, le
     return Relation.UNKNOWN
 
 
+def is_anothers(letter: Letter, index: DealIndex, policy: RoutingPolicy, target: Target) -> bool:
+    """Whether the client's side of `letter` is known, and not as this company or contact."""
+    addresses = client_addresses(letter, index, policy)
+    client = find_client(addresses, letter, index)
+    others = [*([client] if client else []), *claimed_clients(letter, index, policy)]
+    company = target.type is EntityType.COMPANY
+    return any(
+        _is_known(other) and target.id not in (other.company_ids if company else other.contact_ids)
+        for other in others
+    )
+
+
 def claimed_clients(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> list[Client]:
     """The known clients whom the letter names, and is not believed."""
     believed = client_addresses(letter, index, policy)
@@ -186,10 +198,10 @@ def _is_client_of(client: Client, deal: Deal, index: DealIndex) -> bool:
         return True
     if deal.lead_id is not None and deal.lead_id in {lead.id for lead in client.leads}:
         return True
-    companies = {deal.company_id} if deal.company_id else set()
-    for contact_id in deal.contact_ids:
-        contact = index.contact(contact_id)
-        companies.update(contact.company_ids if contact else ())
+    if deal.company_id:
+        return deal.company_id in client.company_ids
+    contacts = (index.contact(contact_id) for contact_id in deal.contact_ids)
+    companies = {number for contact in contacts if contact for number in contact.company_ids}
     return bool(companies & set(client.company_ids))
 
 

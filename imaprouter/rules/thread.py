@@ -44,6 +44,7 @@ from imaprouter.rules.people import (
     Relation,
     client_addresses,
     client_named,
+    is_anothers,
     relation,
     relation_to_lead,
 )
@@ -68,7 +69,7 @@ def thread(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
     weighed = _Weighed()
     unseen: list[str] = []
     for message_id in letter.envelope.parents:
-        known = _known(message_id, index, weighed.unknown)
+        known = _known(message_id, index, weighed)
         if known:
             _weigh(known, letter, index, policy, weighed)
         else:
@@ -88,8 +89,10 @@ class _Weighed:
     matched: dict[Target, Reason] = field(default_factory=dict)
     #: Deals of somebody else's client.
     rejected: list[int] = field(default_factory=list)
-    #: A lead of somebody else's.
+    #: A lead, a company or a contact that is not the sender's.
     foreign: bool = False
+    #: An id of the CRM's own whose code is not that of the letter.
+    wrong_code: bool = False
     #: Why the others do not count.
     refused: list[Reason] = field(default_factory=list)
     lost: dict[Target, Reason] = field(default_factory=dict)
@@ -124,23 +127,27 @@ def _concluded(weighed: _Weighed, *, answers: bool) -> Finding:
             unknown,
             (won, *further, *lost),
         )
-    if weighed.rejected or weighed.foreign:
+    if weighed.rejected or weighed.foreign or weighed.wrong_code:
         candidates = sorted_ids(weighed.rejected)
         return Finding("thread", Verdict.REJECTED, refused, candidates, unknown=unknown, considered=lost)
     reasons = refused or (why("unknown_parents" if answers else "no_parents"),)
     return Finding("thread", Verdict.NO_MATCH, reasons, unknown=unknown, considered=lost)
 
 
-def _known(message_id: str, index: DealIndex, unknown: list[Question]) -> KnownMessage | None:
+def _known(message_id: str, index: DealIndex, weighed: _Weighed) -> KnownMessage | None:
     """What is known of an ancestor; of a letter of the CRM the id may be cut behind its '@' (peers.md F5)."""
     known = index.known_message(message_id)
     by_crm = _CRM_ID.match(message_id)
     if known or not by_crm:
         return known
     sent = index.sent_letter(int(by_crm[1]))
-    if sent and sent.message_id.startswith(message_id):
+    if sent is None:
+        weighed.unknown.append(Question("activity", by_crm[1]))
+    elif sent.message_id.startswith(message_id):
         return sent
-    unknown.append(Question("activity", by_crm[1]))
+    else:
+        weighed.wrong_code = True
+        weighed.refused.append(why("wrong_crm_id", activity=by_crm[1]))
     return None
 
 
@@ -156,6 +163,13 @@ def _weigh(
     if target.type not in (EntityType.DEAL, EntityType.LEAD) and known.source != "person":
         weighed.refuse(target, why("thread_without_deal", target=target))
         return
+    if target.type in (EntityType.COMPANY, EntityType.CONTACT):
+        strange = known.parties.isdisjoint(client_addresses(letter, index, policy))
+        if strange and is_anothers(letter, index, policy, target):
+            weighed.foreign = True
+            client = client_named(letter)
+            weighed.refuse(target, why("hint_not_the_clients", target=target, client=client))
+            return
     if target.type is EntityType.DEAL:
         found = index.deal(target.id)
         if found is None or found.recurring:

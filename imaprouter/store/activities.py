@@ -39,6 +39,8 @@ class Write:
         return self.activity_id == activity_id and self.outcome == "done"
 
 
+#: Stands among the writes where a correction begins anew.
+REOPENED = "reopened"
 _ACTIVITY_COLUMNS = (
     "activity, message_id, first_seen_at, first_bindings, unwanted_leads, last_bindings, attempts, "
     "next_attempt_at, settled_at"
@@ -110,6 +112,7 @@ class Activities(Tables):
 
     def reopen(self, activity_id: int, at: datetime) -> None:
         """There is something to do again: a person answered. What is bound now counts as bound first."""
+        self._begin_anew(activity_id, at)
         self._db.execute(
             "UPDATE activities SET next_attempt_at = ?, settled_at = NULL, attempts = 0,"
             " first_bindings = NULL WHERE id = ?",
@@ -121,10 +124,19 @@ class Activities(Tables):
 
         So a person's change since then is still told from our own (`plan.touched_by_others`).
         """
+        self._begin_anew(activity_id, at)
         self._db.execute(
             "UPDATE activities SET next_attempt_at = ?, settled_at = NULL, attempts = 0,"
             " first_bindings = coalesce(last_bindings, first_bindings) WHERE id = ?",
             (to_text(at), activity_id),
+        )
+
+    def _begin_anew(self, activity_id: int, at: datetime) -> None:
+        """What was written before says nothing of what comes now."""
+        self._db.execute(
+            "INSERT INTO writes (at, message_id, activity_id, step, outcome)"
+            " SELECT ?, message_id, id, ?, 'noted' FROM activities WHERE id = ?",
+            (to_text(at), REOPENED, activity_id),
         )
 
     def unschedule(self, activity_id: int) -> None:
@@ -180,9 +192,14 @@ class Traces(Tables):
     def finish_write(self, number: int, outcome: str) -> None:
         self._db.execute("UPDATE writes SET outcome = ? WHERE id = ?", (outcome, number))
 
-    def has_writes(self, activity_id: int) -> bool:
-        """Whether anything was sent, or may have been sent, for this activity."""
-        return self._row("SELECT 1 FROM writes WHERE activity_id = ? LIMIT 1", (activity_id,)) is not None
+    def steps_of(self, activity_id: int) -> list[Write]:
+        """What was sent, or may have been sent, for this activity since it was opened last, oldest first."""
+        rows = self._rows(
+            "SELECT at, activity_id, step, outcome FROM writes WHERE activity_id = ?1 AND id > coalesce("
+            "(SELECT max(id) FROM writes WHERE activity_id = ?1 AND step = ?2), 0) ORDER BY id",
+            (activity_id, REOPENED),
+        )
+        return [Write(datetime.fromisoformat(row[0]), *row[1:]) for row in rows]
 
     def writes(self, message_id: int) -> list[Write]:
         rows = self._rows(

@@ -247,7 +247,7 @@ class Messages(Threads):
         self._db.execute(
             "UPDATE messages SET open_questions = 1 WHERE id = ? AND person_type IS NULL AND ("
             "state IN ('waiting', 'paired', 'review', 'missing')"
-            " OR (state = 'settled' AND result IN ('moved', 'already_right', 'left')))",
+            " OR (state = 'settled' AND result IN ('moved', 'already_right', 'left', 'observed')))",
             (message_id,),
         )
 

@@ -34,7 +34,7 @@ _HAS_TARGET = "(m.target_type IS NOT NULL OR m.person_type IS NOT NULL)"
 QUERIES = {
     "claims": (
         f"SELECT {_TARGETS}, m.id FROM messages m WHERE m.id IN ({CLAIMED}) AND {_HAS_TARGET}"
-        " ORDER BY m.id DESC"
+        " AND (?1 NOT LIKE 'crm.activity.%' OR m.direction = 'outgoing') ORDER BY m.id DESC"
     ),
     "seen": f"{CLAIMED} LIMIT 1",
     "begun": (
@@ -57,8 +57,8 @@ class Threads(Tables):
         """What earlier letters say of a canonical Message-ID; a person's choice before our decision.
 
         Anybody can send a mail with somebody else's Message-ID (imap.md 4): an id under which different
-        mails have different targets proves nothing. An id that a gateway cut behind its '@' is the one id on
-        record that begins so.
+        mails have different targets proves nothing, and only our own letter has an id of the CRM's. An id
+        that a gateway cut behind its '@' is the one id on record that begins so.
         """
         rows = self._rows(QUERIES["claims"], (message_id,))
         if not rows and not self._row(QUERIES["seen"], (message_id,)):
