@@ -99,7 +99,9 @@ class Settings:
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     #: The file that was read; None when there is none.
     source: Path | None = None
-    #: What works and should be changed all the same: sentences for people.
+    #: Files through which every user of the machine can learn a secret: sentences for people.
+    exposed: tuple[str, ...] = ()
+    #: What works and should be changed all the same, `exposed` included: sentences for people.
     warnings: tuple[str, ...] = ()
 
     def require_portal(self) -> PortalSettings:
