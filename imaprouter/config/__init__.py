@@ -146,7 +146,11 @@ def _portal(raw: Any, reader: Reader) -> PortalSettings | None:
             )
         raw = {key: value for key, value in raw.items() if key not in oauth}
     portal = reader.table(PortalSettings, raw, "portal")
-    portal = replace(portal, webhook_url=portal.webhook_url.strip())
+    portal = replace(
+        portal,
+        webhook_url=portal.webhook_url.strip(),
+        ca_file=reader.file(portal.ca_file, "portal.ca_file"),
+    )
     reader.problems += portal_problems(portal)
     return portal if portal.webhook_url else None
 

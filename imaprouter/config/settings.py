@@ -32,6 +32,8 @@ class PortalSettings:
     requests_per_second: float = 2.0
     burst: int = 50
     timeout: timedelta = timedelta(seconds=30)
+    #: A PEM file of authorities that replaces the usual ones; '' means those.
+    ca_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
