@@ -126,8 +126,9 @@ class Reader:
             mode = path.stat().st_mode
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            # As above: what does not look like a path may be the secret itself.
-            shown = str(path) if re.search(r"[/\\]", name) else f"the file that it names in {self.folder}"
+            # As above: what does not look like a path may be the secret itself, and keys hold slashes.
+            is_path = re.match(r"[/\\.~$]|\w:", name) or (re.search(r"[/\\]", name) and _exists(path.parent))
+            shown = str(path) if is_path else f"the file that it names in {self.folder}"
             self.problem(key, f"cannot read {shown}: {reason}")
             return None
         if means := open_to_all(mode):
@@ -137,6 +138,13 @@ class Reader:
     def _absolute(self, name: str) -> Path:
         # $CREDENTIALS_DIRECTORY is where systemd puts what LoadCredential= names.
         return self.folder / Template(name).safe_substitute(self._environ)
+
+
+def _exists(folder: Path) -> bool:
+    try:
+        return folder.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def open_to_all(mode: int) -> Literal["", "read", "change"]:
