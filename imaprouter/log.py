@@ -5,19 +5,26 @@ Whatever is logged, by us or by a library, leaves without secrets and without wh
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import re
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Literal
+from urllib.parse import quote, quote_plus
 
 #: What stands in the place of a secret.
 MASK = "***"
 
 #: Too short to be told from ordinary text: masking every 'a' would only destroy the log.
 _SHORTEST_SECRET = 4
-_WEBHOOK_CODE = re.compile(r"(/rest/(?:api/)?\d+/)[^/\s'\"?#]+")
+# Slashes may be escaped (JSON as PHP writes it) or quoted (an address inside an address).
+_SLASH = r"(?:\\*/|%2F)"
+_WEBHOOK_CODE = re.compile(
+    rf"({_SLASH}rest{_SLASH}(?:api{_SLASH})?\d+{_SLASH})[^/\s'\"?#\\%]+", re.IGNORECASE
+)
 _WORD = re.compile(r"[^\s\"'=\\]+")
 _STANDARD_KEYS = frozenset({"time", "level", "event", "logger"})
 _HANDLER = "imaprouter"
@@ -60,10 +67,33 @@ def event(logger: logging.Logger, level: int, name: str, /, **fields: object) ->
 
 
 def register_secret(value: str) -> None:
-    """Mask this text in every line from now on. Texts of less than four characters are not masked."""
-    for form in (value, repr(value)[1:-1]):
+    """Mask this text in every line from now on, also quoted, escaped or in base64.
+
+    Texts of less than four characters are not masked.
+    """
+    for form in _forms(value) if len(value) >= _SHORTEST_SECRET else ():
         if len(form) >= _SHORTEST_SECRET and form not in _secrets:
             _secrets.append(form)
+
+
+def _forms(value: str) -> Iterator[str]:
+    """What becomes of a text in addresses, JSON, Python's repr and SASL."""
+    yield from (
+        value,
+        repr(value)[1:-1],
+        json.dumps(value)[1:-1],
+        json.dumps(value).replace("/", "\\/")[1:-1],
+    )
+    raw = value.encode("utf-8", "surrogatepass")
+    for quoted in (quote(raw, safe=""), quote(raw), quote_plus(raw)):
+        yield quoted
+        yield re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), quoted)
+    # In the middle of something else its base64 depends on what stands before it, modulo three bytes;
+    # the characters at both ends hold bits of the neighbours.
+    for before in range(3):
+        code = base64.b64encode(bytes(before) + raw).decode().rstrip("=")
+        inner = code[(before * 8 + 5) // 6 : (before + len(raw)) * 8 // 6]
+        yield from (inner, inner.replace("+", "-").replace("/", "_"))
 
 
 def mask(text: str) -> str:

@@ -2,6 +2,9 @@
 
 They are threads that share nothing but the two SQLite files, the portal client and a stop event. A thread
 that ends for a reason that nobody foresaw ends the service: a part that is silently missing loses mail.
+
+SIGHUP takes up a changed configuration: all parts end as they do at a stop, and others begin where they left
+off. The lock is kept meanwhile; nothing but the journal is handed over, as from one process to the next.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from gettext import NullTranslations
 from types import FrameType
@@ -22,11 +26,12 @@ from imaprouter.arrival import WatchedFolder
 from imaprouter.binder.loop import BinderLoop
 from imaprouter.bitrix24.portal import Portal
 from imaprouter.config import MailboxSettings, Settings
-from imaprouter.errors import ImaprouterError, PortalError, StoreError
+from imaprouter.errors import ConfigError, ImaprouterError, PortalError, StoreError
 from imaprouter.log import event
 from imaprouter.mailbox import Account, backoff
 from imaprouter.reasons import ENGLISH
 from imaprouter.refresh import LAST, LAST_FULL, Report, refresh
+from imaprouter.store.database import open_to_others
 from imaprouter.store.index import Index, index_path
 from imaprouter.store.journal import Journal
 from imaprouter.store.lock import exclusive
@@ -43,48 +48,37 @@ FULL_AGAIN = timedelta(hours=1)
 class Service:
     """Everything that `run` runs, from one configuration. The constructor does no I/O."""
 
-    def __init__(self, settings: Settings, *, language: NullTranslations = ENGLISH) -> None:
-        """Raises ConfigError when portal or mailboxes are not configured."""
-        portal = settings.require_portal()
-        mailboxes = settings.require_mailboxes()
-        self._settings = settings
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        language: NullTranslations = ENGLISH,
+        read_again: Callable[[], Settings] | None = None,
+    ) -> None:
+        """Raises ConfigError when portal or mailboxes are not configured.
+
+        `read_again` gives the configuration as it is now, for SIGHUP; it raises ConfigError.
+        """
+        self._language = language
+        self._read_again = read_again
         self._journal_path = settings.store.path
-        self._stop = threading.Event()
+        self._ending = threading.Event()
+        self._hung_up = threading.Event()
         self._index_ready = threading.Event()
         self._failure: BaseException | None = None
         self._full_refused_at: datetime | None = None
-        self._portal = Portal.configured(portal, stop=self._stop)
-        folders = list(_watched_folders(mailboxes, settings))
-        self._watched = {(watched.mailbox, watched.name): watched for _, watched in folders}
-        self._binder = BinderLoop(
-            self._portal,
-            self._journal_path,
-            settings.binding,
-            mailbox_emails={mailbox.name: _portal_names(mailbox) for mailbox in mailboxes},
-            watched=lambda mailbox, folder: self._watched.get((mailbox, folder)),
-            language=language,
-            stop=self._stop,
-        )
-        self._watchers = [
-            Watcher(
-                watched,
-                account,
-                self._journal_path,
-                self._stop,
-                header_bytes=settings.limits.header_bytes,
-                on_news=self._binder.wake,
-            )
-            for account, watched in folders
-        ]
+        self._parts = _parts_of(settings, language)
 
     def run(self) -> None:
         """Run until SIGTERM, SIGINT or `stop()`. Raises StoreBusy, or what ended a part unexpectedly."""
-        with exclusive(self._journal_path), _signals(self.stop):
-            Journal(self._journal_path).close()
+        with exclusive(self._journal_path), _signals(self.stop, self.reload):
+            self._open_journal()
             threads = self._start()
-            event(logger, logging.INFO, "service.started", folders=len(self._watchers))
-            while not self._stop.wait(0.5):
-                continue
+            event(logger, logging.INFO, "service.started", folders=len(self._parts.watchers))
+            while not self._ending.wait(0.5):
+                if self._hung_up.is_set():
+                    self._hung_up.clear()
+                    threads = self._take_up(threads)
             event(logger, logging.INFO, "service.stopping")
             self._end(threads)
         event(logger, logging.INFO, "service.stopped")
@@ -97,9 +91,10 @@ class Service:
         Raises the first ImaprouterError; a mailbox that fails does not keep the others from being read.
         """
         recorded = 0
-        with exclusive(self._journal_path), _signals(self.stop), contextlib.closing(self._portal):
+        with exclusive(self._journal_path), _signals(self.stop), contextlib.closing(self._parts.portal):
+            self._open_journal()
             first_error = self._refresh_before_reading()
-            for watcher in self._watchers:
+            for watcher in self._parts.watchers:
                 try:
                     recorded += watcher.run_once()
                 except ImaprouterError as error:
@@ -107,28 +102,77 @@ class Service:
                         logger, logging.ERROR, "folder.failed", folder=str(watcher.watched), error=str(error)
                     )
                     first_error = first_error or error
-            self._binder.run_until_quiet()
+            self._parts.binder.run_until_quiet()
         if first_error:
             raise first_error
         return recorded
 
     def bind_once(self) -> None:
         """Carry out what waits, without reading mail. Raises StoreBusy while a service runs, PortalError."""
-        with exclusive(self._journal_path), _signals(self.stop), contextlib.closing(self._portal):
-            self._binder.run_until_quiet()
+        with exclusive(self._journal_path), _signals(self.stop), contextlib.closing(self._parts.portal):
+            self._parts.binder.run_until_quiet()
 
     def stop(self) -> None:
         """End `run`; may be called from any thread."""
-        self._stop.set()
+        self._ending.set()
+        self._parts.stop.set()
+
+    def reload(self) -> None:
+        """Let `run` take up the configuration as it is now; may be called from any thread."""
+        self._hung_up.set()
+
+    def _open_journal(self) -> None:
+        """Migrate it before the parts need it, and say when others can read it all the same."""
+        Journal(self._journal_path).close()
+        for path in open_to_others(self._journal_path):
+            event(logger, logging.WARNING, "store.open_to_others", path=str(path), advice="chmod 600")
+
+    # ── another configuration ─────────────────────────────────────────────────────────────────────────
+
+    def _take_up(self, threads: list[threading.Thread]) -> list[threading.Thread]:
+        """Exchange the parts for those of the configuration as it is now; the threads that run afterwards.
+
+        A configuration with mistakes changes nothing. What the old parts have begun they end, however long
+        it takes: two binders at work would notify twice.
+        """
+        try:
+            successors = self._successors()
+        except Exception as error:
+            for problem in error.problems if isinstance(error, ConfigError) else ():
+                event(logger, logging.ERROR, "config.problem", problem=problem)
+            what = str(error) if isinstance(error, ImaprouterError) else repr(error)
+            event(logger, logging.ERROR, "config.refused", error=what, kept="the configuration from before")
+            return threads
+        self._parts.stop.set()
+        while any(thread.is_alive() for thread in threads):
+            if self._ending.is_set():
+                return threads
+            for thread in threads:
+                thread.join(0.1)
+        self._parts.portal.close()
+        self._parts = successors
+        event(logger, logging.INFO, "config.taken_up", folders=len(successors.watchers))
+        return self._start()
+
+    def _successors(self) -> _Parts:
+        if self._read_again is None:
+            raise ConfigError("there is no configuration file to read again")
+        settings = self._read_again()
+        if settings.store.path != self._journal_path:
+            raise ConfigError(
+                f"store.path cannot change while the service runs on {self._journal_path}",
+                advice="stop it, and start it with the new configuration",
+            )
+        return _parts_of(settings, self._language)
 
     # ── threads ───────────────────────────────────────────────────────────────────────────────────────
 
     def _start(self) -> list[threading.Thread]:
         parts: dict[str, Callable[[], None]] = {
             "refresher": self._refresh_loop,
-            "binder": self._after_first_refresh(self._binder.run),
+            "binder": self._after_first_refresh(self._parts.binder.run),
         }
-        for watcher in self._watchers:
+        for watcher in self._parts.watchers:
             parts[f"watcher {watcher.watched}"] = self._after_first_refresh(watcher.run)
         threads = [
             threading.Thread(target=self._guarded, args=(name, part), name=name, daemon=True)
@@ -144,13 +188,13 @@ class Service:
         except BaseException as error:
             event(logger, logging.CRITICAL, "service.part_failed", part=name, error=str(error))
             self._failure = self._failure or error
-            self._stop.set()
+            self.stop()
 
     def _after_first_refresh(self, part: Callable[[], None]) -> Callable[[], None]:
         """Letters are not decided against an index that was never filled; they wait on the server."""
 
         def run() -> None:
-            while not self._stop.is_set():
+            while not self._parts.stop.is_set():
                 if self._index_ready.wait(0.2):
                     return part()
             return None
@@ -158,15 +202,16 @@ class Service:
         return run
 
     def _end(self, threads: list[threading.Thread]) -> None:
+        self._parts.stop.set()
         deadline = time.monotonic() + GRACE
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         if any(thread.is_alive() for thread in threads):
             # Its outcome is unknown; the next start reads before it writes.
-            self._portal.abort()
+            self._parts.portal.abort()
             for thread in threads:
                 thread.join(max(0.0, deadline + GRACE - time.monotonic()))
-        self._portal.close()
+        self._parts.portal.close()
 
     # ── index ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -183,40 +228,40 @@ class Service:
 
     def _refresh_loop(self) -> None:
         failures = 0
-        while not self._stop.is_set():
+        while not self._parts.stop.is_set():
             try:
                 self._refresh_if_due()
                 failures = 0
-                pause = self._settings.cache.refresh_every.total_seconds()
+                pause = self._parts.settings.cache.refresh_every.total_seconds()
             except (PortalError, StoreError) as error:
-                if self._stop.is_set():
+                if self._parts.stop.is_set():
                     return
                 failures += 1
                 pause = backoff(failures, random=random.random)
                 event(
                     logger, logging.ERROR, "index.refresh_failed", error=str(error), again_in=f"{pause:.0f}s"
                 )
-            self._stop.wait(pause)
+            self._parts.stop.wait(pause)
 
     def _refresh_if_due(self) -> None:
         index = Index(index_path(self._journal_path))
         try:
             now = datetime.now(UTC)
-            cache = self._settings.cache
+            cache = self._parts.settings.cache
             if index.moment(LAST):
                 self._index_ready.set()
             wants_full = _is_older(index.moment(LAST_FULL), now - cache.full_every)
             if wants_full and _is_older(self._full_refused_at, now - FULL_AGAIN):
                 self._refresh_fully(index, now)
             elif _is_older(index.moment(LAST), now - cache.refresh_every + timedelta(seconds=1)):
-                self._tell(refresh(self._portal, index))
+                self._tell(refresh(self._parts.portal, index))
             self._index_ready.set()
         finally:
             index.close()
 
     def _refresh_fully(self, index: Index, now: datetime) -> None:
         try:
-            self._tell(refresh(self._portal, index, full=True))
+            self._tell(refresh(self._parts.portal, index, full=True))
         except StoreError:
             # It is hard to believe, and will be in five minutes: read changes only, for a while.
             self._full_refused_at = now
@@ -231,6 +276,47 @@ class Service:
             requests=report.requests,
             **{f"read_{kind}": rows for kind, rows in report.read.items()},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What one configuration makes; `stop` ends all of it."""
+
+    settings: Settings
+    stop: threading.Event
+    portal: Portal
+    binder: BinderLoop
+    watchers: tuple[Watcher, ...]
+
+
+def _parts_of(settings: Settings, language: NullTranslations) -> _Parts:
+    """Make the parts; no I/O. ConfigError when portal or mailboxes are not configured."""
+    stop = threading.Event()
+    portal = Portal.configured(settings.require_portal(), stop=stop)
+    mailboxes = settings.require_mailboxes()
+    folders = list(_watched_folders(mailboxes, settings))
+    watched = {(folder.mailbox, folder.name): folder for _, folder in folders}
+    binder = BinderLoop(
+        portal,
+        settings.store.path,
+        settings.binding,
+        mailbox_emails={mailbox.name: _portal_names(mailbox) for mailbox in mailboxes},
+        watched=lambda mailbox, folder: watched.get((mailbox, folder)),
+        language=language,
+        stop=stop,
+    )
+    watchers = tuple(
+        Watcher(
+            folder,
+            account,
+            settings.store.path,
+            stop,
+            header_bytes=settings.limits.header_bytes,
+            on_news=binder.wake,
+        )
+        for account, folder in folders
+    )
+    return _Parts(settings, stop, portal, binder, watchers)
 
 
 def _is_older(moment: datetime | None, than: datetime) -> bool:
@@ -278,20 +364,31 @@ def _portal_names(mailbox: MailboxSettings) -> frozenset[str]:
 
 
 @contextlib.contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM and SIGINT stop in order; a second one ends at once, as the default handler does."""
+def _signals(stop: Callable[[], None], reload: Callable[[], None] | None = None) -> Iterator[None]:
+    """SIGTERM and SIGINT stop in order; a second one ends at once, as the default handler does.
+
+    SIGHUP reloads, where that is possible and the system has such a signal.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    stopping = (signal.SIGTERM, signal.SIGINT)
+    reloading = (signal.SIGHUP,) if reload and hasattr(signal, "SIGHUP") else ()
+    before = {number: signal.getsignal(number) for number in (*stopping, *reloading)}
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+    def on_stop(number: int, frame: FrameType | None) -> None:
+        for each in stopping:
+            signal.signal(each, before[each])
         stop()
 
-    for number in before:
-        signal.signal(number, on_signal)
+    def on_reload(number: int, frame: FrameType | None) -> None:
+        if reload:
+            reload()
+
+    for number in stopping:
+        signal.signal(number, on_stop)
+    for number in reloading:
+        signal.signal(number, on_reload)
     try:
         yield
     finally:

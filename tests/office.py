@@ -187,6 +187,14 @@ class Office:
         process.send_signal(signal.SIGTERM)
         return process.wait(PATIENCE)
 
+    def reload(self, process: subprocess.Popen[bytes]) -> None:
+        """Write the configuration anew, let the service read it, and wait until it said what came of it."""
+        outcomes = ("config.taken_up", "config.refused")
+        before = sum(map(self.times_heard, outcomes))
+        assert self.config.exists()
+        process.send_signal(signal.SIGHUP)
+        self.until(lambda: sum(map(self.times_heard, outcomes)) > before)
+
     def make_due(self) -> None:
         """Let every next attempt be due now, instead of waiting for its time."""
         with self.journal() as journal:
@@ -203,6 +211,9 @@ class Office:
 
     def heard(self, name: str) -> bool:
         return any(event["event"] == name for event in self.events())
+
+    def times_heard(self, name: str) -> int:
+        return sum(event["event"] == name for event in self.events())
 
     # ── mail and portal ───────────────────────────────────────────────────────────────────────────────
 

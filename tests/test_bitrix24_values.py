@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from imaprouter.bitrix24 import commands, rows, values, writes
 from imaprouter.bitrix24.commands import Command
-from imaprouter.bitrix24.webhook import mask
 from imaprouter.errors import PortalError, PortalRefused
+from imaprouter.log import mask
 from imaprouter.model import Activity, Binding, Company, Contact, Deal, Direction, Lead, User
 
 MOSCOW = timezone(timedelta(hours=3))

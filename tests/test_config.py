@@ -303,11 +303,25 @@ def test_a_file_with_secrets_that_all_can_read_gets_a_warning(file: File) -> Non
     file.path.chmod(0o644)
     (warning,) = load(file.path, {}).warnings
     assert "mailboxes[0].password" in warning
+    assert f"chmod 600 {file.path}" in warning
     file.path.chmod(0o640)
     assert load(file.path, {}).warnings == ()
     file.path.write_text('[binding]\nmode = "act"')
     file.path.chmod(0o644)
     assert load(file.path, {}).warnings == ()
+
+
+def test_a_file_that_all_can_change_gives_its_secrets_away(file: File, tmp_path: Path) -> None:
+    """Whoever can write it sends the password to a host of his own, wherever the password stands."""
+    secret = tmp_path / "password"
+    secret.write_text("hunter22")
+    secret.chmod(0o602)
+    file.path.write_text(MAILBOX.replace('password = "hunter22"', 'password_file = "password"'))
+    file.path.chmod(0o646)
+    settings = load(file.path, {})
+    for path, said in zip((secret, file.path), settings.exposed, strict=True):
+        assert f"can change {path}" in said
+    assert settings.warnings == settings.exposed
 
 
 # What commands require.
@@ -545,7 +559,7 @@ def test_the_example_has_every_key_and_loads(tmp_path: Path) -> None:
     assert settings.require_portal().webhook_url == HOOK
     assert settings.require_mailboxes()[0].password == "hunter22"
 
-    known = {key for key in _keys(Settings) if key not in {"portal", "mailboxes", "source", "warnings"}}
+    known = _keys(Settings) - {"portal", "mailboxes", "source", "exposed", "warnings"}
     known |= _keys(PortalSettings, "portal.") | _keys(MailboxSettings, "mailboxes.")
     written = text.replace("# ca_file", "ca_file")
     assert {key for key in known if not _is_written(written, key)} == set()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -197,6 +200,35 @@ def test_the_code_of_a_webhook_is_masked_unregistered(output: Output, log_format
     said = output.text()
     assert "https://company.bitrix24.ru/rest/1/***/crm.deal.list" in said
     assert "c0de" not in said
+
+
+@pytest.mark.parametrize("secret", ["pa/ss wörd+1", "kéy=", "hunter22", 'q"u\\o/te', "абвг"])
+def test_a_secret_is_masked_in_every_form_that_it_takes_on_its_way(secret: str) -> None:
+    """In an address, in JSON (PHP's too), in Python's repr, alone or inside of something in base64."""
+    log.register_secret(secret)
+    raw = secret.encode()
+    for form in (
+        quote(secret, safe=""),
+        re.sub("%..", lambda found: found[0].lower(), quote(secret, safe="")),
+        quote_plus(secret),
+        json.dumps(secret)[1:-1],
+        json.dumps(secret)[1:-1].replace("/", "\\/"),
+        repr(secret)[1:-1],
+    ):
+        assert log.mask(f"<{form}>") == "<***>"
+    for before in (b"", b"\0u\0", b"\0us\0", b"\0use\0"):
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            # A character at either end may be left: it holds the neighbour's bits, too.
+            assert re.fullmatch(
+                r"<[\w+/-]{0,8}\*\*\*[\w+/-]?=*>", log.mask(f"<{encode(before + raw).decode()}>")
+            )
+
+
+@pytest.mark.parametrize("slash", ["/", "\\/", "%2F", "%2f"])
+def test_the_code_is_masked_in_an_address_inside_of_something(slash: str) -> None:
+    said = log.mask(f"x={slash}rest{slash}1{slash}c0de{slash}crm.deal.list y")
+    assert "c0de" not in said
+    assert f"{slash}crm.deal.list y" in said
 
 
 def test_the_longer_of_two_secrets_is_masked_whole() -> None:

@@ -1,4 +1,4 @@
-"""The portal's error codes and HTTP statuses as errors of ours. Pure.
+"""The portal's error codes and HTTP statuses as errors of ours. Pure, but for the secrets that the log masks.
 
 The code decides before the status, which is unreliable (rest.md 1.7, trap 10); texts are localised and decide
 nothing.
@@ -12,7 +12,6 @@ from typing import Any
 
 from imaprouter.bitrix24.budget import OPERATION_TIME_LIMIT, limit_ends
 from imaprouter.bitrix24.values import text
-from imaprouter.bitrix24.webhook import mask
 from imaprouter.errors import (
     PortalBusy,
     PortalDenied,
@@ -21,6 +20,7 @@ from imaprouter.errors import (
     PortalRefused,
     PortalUnreachable,
 )
+from imaprouter.log import mask
 
 BUSY = frozenset({"query_limit_exceeded", OPERATION_TIME_LIMIT})
 #: The portal could not check who calls: nothing was executed.
@@ -78,11 +78,11 @@ def _code_and_text(body: dict[str, Any]) -> tuple[str, str]:
     error = body.get("error", "")
     if isinstance(error, dict):
         # REST v3 (rest.md 1.9).
-        return text(error.get("code")), _plain(error.get("message"))
-    return text(error), _plain(body.get("error_description"))
+        return _plain(error.get("code")), _plain(error.get("message"))
+    return _plain(error), _plain(body.get("error_description"))
 
 
 def _plain(description: Any) -> str:
-    """One line without markup, of bearable length, with no webhook address in it."""
+    """One line without markup, of bearable length, with no secret in it."""
     words = re.sub(r"<[^>]*>", " ", text(description)).split()
     return mask(" ".join(words))[:200]

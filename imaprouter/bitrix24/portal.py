@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import ssl
 import threading
 import time
 import weakref
@@ -24,8 +25,9 @@ from imaprouter.bitrix24.budget import Budgets
 from imaprouter.bitrix24.commands import Answer, Command
 from imaprouter.bitrix24.failures import failure
 from imaprouter.bitrix24.patience import ATTEMPTS, Patience
-from imaprouter.bitrix24.webhook import Webhook, host_of, hush_http_loggers, mask
-from imaprouter.errors import PortalBusy, PortalError, PortalOutcomeUnknown, PortalUnreachable
+from imaprouter.bitrix24.webhook import Webhook, host_of, hush_http_loggers
+from imaprouter.errors import ConfigError, PortalBusy, PortalError, PortalOutcomeUnknown, PortalUnreachable
+from imaprouter.log import mask, register_secret
 from imaprouter.model import Target
 
 _log = logging.getLogger(__name__)
@@ -53,6 +55,8 @@ class PortalChoices(Protocol):
     def burst(self) -> int: ...
     @property
     def timeout(self) -> timedelta: ...
+    @property
+    def ca_file(self) -> str: ...
 
 
 class Portal:
@@ -69,13 +73,16 @@ class Portal:
         requests_per_second: float = 2.0,
         burst: int = 50,
         timeout: timedelta = timedelta(seconds=30),
+        ca_file: str = "",
         patience: timedelta = timedelta(minutes=2),
         stop: threading.Event | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """ConfigError when `webhook_url` is none. `transport` replaces the network."""
+        """ConfigError when `webhook_url` is none, or `ca_file` no use. `transport` replaces the network."""
         hush_http_loggers()
         self._webhook = Webhook.parse(webhook_url)
+        # A portal may repeat it, in errors that end up in the journal.
+        register_secret(self._webhook.code)
         self._timeout = timeout.total_seconds()
         self._patience = patience.total_seconds()
         self._stop = stop or threading.Event()
@@ -88,12 +95,14 @@ class Portal:
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         #: HTTP requests sent so far, which is what the portal's bucket counts.
         self.requests_used = 0
+        encrypted = self._webhook.origin.startswith("https://")
         self._client = httpx.Client(
             headers={"Accept": "application/json", "User-Agent": f"imaprouter/{_version()}"},
             timeout=httpx.Timeout(self._timeout, connect=min(self._timeout, 10.0)),
             follow_redirects=False,
             # A proxy of the environment is for the outside, not for a sandbox on this machine.
-            trust_env=self._webhook.origin.startswith("https://"),
+            trust_env=encrypted,
+            verify=_tls_context(ca_file) if encrypted and transport is None else True,
             transport=transport,
         )
 
@@ -105,6 +114,7 @@ class Portal:
             requests_per_second=choices.requests_per_second,
             burst=choices.burst,
             timeout=choices.timeout,
+            ca_file=choices.ca_file,
             stop=stop,
         )
 
@@ -211,7 +221,12 @@ class Portal:
                 content = b"".join(_bounded(response, deadline, method))
                 return response.status_code, response.headers.get("location", ""), content
         except _NOT_SENT as error:
-            raise PortalUnreachable(f"{host} cannot be reached: {_reason(error)}", method=method) from None
+            untrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)
+            raise PortalUnreachable(
+                f"{host} cannot be reached: {_reason(error)}",
+                method=method,
+                advice="for a portal of your own, name its authority in portal.ca_file" if untrusted else "",
+            ) from None
         except httpx.HTTPError as error:
             message = f"{method}: no answer from {host}: {_reason(error)}"
             raise PortalOutcomeUnknown(message, method=method) from None
@@ -250,6 +265,19 @@ class Portal:
         if event in {"connection.connect_tcp.complete", "connection.start_tls.complete"}:
             with self._lock:
                 self._sockets.add(info["return_value"].get_extra_info("socket"))
+
+
+def _tls_context(ca_file: str) -> ssl.SSLContext:
+    """A verifying context; the authorities of `ca_file` replace the usual ones."""
+    try:
+        context = ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot use portal.ca_file {ca_file}: {error.strerror}",
+            advice="a readable file of PEM certificates is needed",
+        ) from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def _bounded(response: httpx.Response, deadline: float, method: str) -> Iterator[bytes]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from imaprouter.errors import ConfigError
+from imaprouter.log import mask
 
 _PATH = re.compile(r"(?P<base>(?:/[^/?#]+)*)/rest/(?P<user>\d+)/(?P<code>[^/?#]+)/?[\w.]*")
-_CODE = re.compile(r"(/rest/(?:api/)?\d+/)[^/\s'\"?#]+")
 _LOGGERS = {
     "httpx": logging.WARNING,
     "httpcore.connection": logging.WARNING,
@@ -21,11 +21,6 @@ _LOGGERS = {
     # `patience` says the same, and how long the wait is.
     "stamina": logging.ERROR,
 }
-
-
-def mask(text: str) -> str:
-    """Replace the code of every webhook address in `text` by `***`."""
-    return _CODE.sub(r"\1***", text)
 
 
 def host_of(url: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from imaprouter.cli.app import App, ReportingGroup
+from imaprouter.cli.app import App, ReportingGroup, hide_secrets_of_crashes
 from imaprouter.cli.cache import cache
 from imaprouter.cli.demo import demo, sandbox
 from imaprouter.cli.marker import marker
@@ -84,4 +84,5 @@ for command in (cache, demo, explain, marker, queue, replay, report, run, sandbo
 
 def main() -> None:
     """The console script."""
+    hide_secrets_of_crashes()
     cli(prog_name="imaprouter")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from gettext import NullTranslations
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
@@ -39,13 +42,36 @@ class App:
 
     @property
     def settings(self) -> Settings:
-        """The whole configuration. Raises ConfigError with every mistake in it."""
+        """The whole configuration. Raises ConfigError with every mistake in it; warns of open secrets."""
         if self._settings is None:
-            from imaprouter.config import find_config, load
-
-            self._settings = load(find_config(self._config, os.environ), os.environ)
-            _mask_secrets(self._settings)
+            self._settings = self._load()
+            for sentence in self._settings.exposed if self.verbosity >= 0 else ():
+                click.echo(f"imaprouter: warning: {sentence}", err=True)
         return self._settings
+
+    def guarded_settings(self, *, insecure: bool, anew: bool = False) -> Settings:
+        """The configuration for a service that runs for years: ConfigError when it gives its secrets away.
+
+        `insecure` accepts that. `anew` reads the same file once more; the secrets of both stay masked.
+        """
+        if self._settings is None or anew:
+            settings = self._load()
+            if settings.exposed and not insecure:
+                raise ConfigError(
+                    "the secrets of this service are open to every user of this machine",
+                    problems=settings.exposed,
+                    advice="change the modes, or accept that with 'imaprouter run --insecure-permissions'",
+                )
+            self._settings = settings
+        return self._settings
+
+    def _load(self) -> Settings:
+        from imaprouter.config import find_config, load
+
+        known = self._settings
+        settings = load(known.source if known else find_config(self._config, os.environ), os.environ)
+        _mask_secrets(settings)
+        return settings
 
     def start_log(self, *, default: int = 0) -> None:
         """Log to standard error; `default` shifts the level of a command that is quieter by nature."""
@@ -89,10 +115,26 @@ class ReportingGroup(click.Group):
         try:
             return super().invoke(ctx)
         except ImaprouterError as error:
+            from imaprouter.log import mask
+
             if isinstance(ctx.obj, App) and ctx.obj.verbosity > 0:
-                traceback.print_exc()
-            click.echo(_report(error), err=True)
+                click.echo(mask(traceback.format_exc()), err=True, nl=False)
+            click.echo(mask(_report(error)), err=True)
             raise click.exceptions.Exit(error.exit_code) from error
+
+
+def hide_secrets_of_crashes() -> None:
+    """What nobody foresaw is shown with its traceback, but without secrets."""
+
+    def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        from imaprouter.log import mask
+
+        click.echo(mask("".join(traceback.format_exception(kind, error, trace))), err=True, nl=False)
+
+    sys.excepthook = show
+    threading.excepthook = lambda args: show(
+        args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
+    )
 
 
 def _report(error: ImaprouterError) -> str:

@@ -7,7 +7,7 @@ file's own folder; only `store.path` prefers systemd's $STATE_DIRECTORY. The env
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from imaprouter.config.checks import (
     without_effect,
 )
 from imaprouter.config.environment import overlay
-from imaprouter.config.reader import FORMS, Reader, is_open_to_all
+from imaprouter.config.reader import FORMS, Reader, open_to_all
 from imaprouter.config.settings import (
     AlertSettings,
     CacheSettings,
@@ -49,7 +49,7 @@ __all__ = [
     "load",
 ]
 
-_SECTIONS = [item.name for item in fields(Settings) if item.name not in {"source", "warnings"}]
+_SECTIONS = [item.name for item in fields(Settings) if item.name not in {"source", "exposed", "warnings"}]
 _OAUTH = ("client_id", "client_secret", "refresh_token", "endpoint")
 _PORTS = {"implicit": 993, "starttls": 143, "none": 143}
 
@@ -89,11 +89,18 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
         what = f"{path}" if path else "the configuration (there is no file, only the environment)"
         many = "1 mistake" if len(reader.problems) == 1 else f"{len(reader.problems)} mistakes"
         raise ConfigError(f"{what}: {many}", problems=tuple(reader.problems))
-    if reader.inline_secrets and is_open_to_all(mode):
-        keys = ", ".join(reader.inline_secrets)
-        reader.warnings.append(f"every user of this machine can read {path}, which holds {keys}; chmod 600")
-    reader.warnings += without_effect(settings)
-    return replace(settings, source=path, warnings=tuple(reader.warnings))
+    reader.exposed += _exposure(path, mode, reader.inline_secrets)
+    reader.warnings += [*reader.exposed, *without_effect(settings)]
+    return replace(settings, source=path, exposed=tuple(reader.exposed), warnings=tuple(reader.warnings))
+
+
+def _exposure(path: Path | None, mode: int, inline_secrets: list[str]) -> Iterator[str]:
+    """Reading gives away what stands in the file; writing gives away every secret, to a host of one's own."""
+    keys = ", ".join(inline_secrets)
+    if open_to_all(mode) == "read" and keys:
+        yield f"every user of this machine can read {path}, which holds {keys}: chmod 600 {path}"
+    elif mode and open_to_all(mode & ~0o004) == "change":
+        yield f"every user of this machine can change {path}, and so learn its secrets: chmod 600 {path}"
 
 
 def _document(path: Path) -> tuple[dict[str, Any], int]:
@@ -139,7 +146,11 @@ def _portal(raw: Any, reader: Reader) -> PortalSettings | None:
             )
         raw = {key: value for key, value in raw.items() if key not in oauth}
     portal = reader.table(PortalSettings, raw, "portal")
-    portal = replace(portal, webhook_url=portal.webhook_url.strip())
+    portal = replace(
+        portal,
+        webhook_url=portal.webhook_url.strip(),
+        ca_file=reader.file(portal.ca_file, "portal.ca_file"),
+    )
     reader.problems += portal_problems(portal)
     return portal if portal.webhook_url else None
 

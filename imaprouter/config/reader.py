@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import Field, fields, is_dataclass
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
 
 from imaprouter.config.values import FromEnvironment, convert
 
@@ -31,6 +31,8 @@ class Reader:
     def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
         self.problems: list[str] = []
         self.warnings: list[str] = []
+        #: Sentences about files that give the secrets away to every user of the machine.
+        self.exposed: list[str] = []
         #: Keys whose secret stands in the file itself.
         self.inline_secrets: list[str] = []
         self.folder = folder
@@ -124,12 +126,13 @@ class Reader:
             mode = path.stat().st_mode
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            # As above: what does not look like a path may be the secret itself.
-            shown = str(path) if re.search(r"[/\\]", name) else f"the file that it names in {self.folder}"
+            # As above: what does not look like a path may be the secret itself, and keys hold slashes.
+            is_path = re.match(r"[/\\.~$]|\w:", name) or (re.search(r"[/\\]", name) and _exists(path.parent))
+            shown = str(path) if is_path else f"the file that it names in {self.folder}"
             self.problem(key, f"cannot read {shown}: {reason}")
             return None
-        if is_open_to_all(mode):
-            self.warnings.append(f"{key}: every user of this machine can read {path}; chmod 600")
+        if means := open_to_all(mode):
+            self.exposed.append(f"{key}: every user of this machine can {means} {path}: chmod 600 {path}")
         return text.rstrip("\r\n")
 
     def _absolute(self, name: str) -> Path:
@@ -137,9 +140,18 @@ class Reader:
         return self.folder / Template(name).safe_substitute(self._environ)
 
 
-def is_open_to_all(mode: int) -> bool:
-    """Say whether a file's mode lets every user read it; on Windows the mode does not say."""
-    return os.name == "posix" and bool(mode & 0o004)
+def _exists(folder: Path) -> bool:
+    try:
+        return folder.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def open_to_all(mode: int) -> Literal["", "read", "change"]:
+    """Say what a file's mode lets every user of the machine do with it; on Windows the mode does not say."""
+    if os.name != "posix" or not mode & 0o006:
+        return ""
+    return "read" if mode & 0o004 else "change"
 
 
 def _is_given(item: Field[Any], raw: Mapping[str, Any]) -> bool:

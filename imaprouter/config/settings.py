@@ -32,6 +32,8 @@ class PortalSettings:
     requests_per_second: float = 2.0
     burst: int = 50
     timeout: timedelta = timedelta(seconds=30)
+    #: A PEM file of authorities that replaces the usual ones; '' means those.
+    ca_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,9 @@ class Settings:
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     #: The file that was read; None when there is none.
     source: Path | None = None
-    #: What works and should be changed all the same: sentences for people.
+    #: Files through which every user of the machine can learn a secret: sentences for people.
+    exposed: tuple[str, ...] = ()
+    #: What works and should be changed all the same, `exposed` included: sentences for people.
     warnings: tuple[str, ...] = ()
 
     def require_portal(self) -> PortalSettings:

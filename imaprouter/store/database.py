@@ -98,10 +98,37 @@ def to_moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
+def open_to_others(path: Path) -> list[Path]:
+    """Which of a database's files others than their owner may read or write; Windows' modes do not say."""
+    files = (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm")))
+    return [each for each in files if os.name == "posix" and _mode(each) & 0o077]
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.stat().st_mode
+    except OSError:
+        # SQLite removes -wal and -shm when the last connection closes.
+        return 0
+
+
 def _create_private(path: Path) -> None:
+    """Create the file for its owner alone, whatever the umask; SQLite gives its mode to -wal and -shm.
+
+    Files of an older date are tightened: by copying, a restored backup comes with any mode. Where that is
+    not allowed (another owner, a file system without modes) the service goes on, and `run` says so.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        created = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        try:
+            if os.name == "posix":
+                os.fchmod(created, 0o600)
+        finally:
+            os.close(created)
+    for each in open_to_others(path):
+        with contextlib.suppress(OSError):
+            each.chmod(0o600)
 
 
 def _check_owner(database: Database, path: Path | str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,10 @@ def exclusive(journal_path: Path) -> Iterator[None]:
             advice="stop it first, or give this one its own store.path",
         ) from error
     try:
+        # Whoever can open it can lock it, and so keep the service from running.
+        if os.name == "posix":
+            with contextlib.suppress(OSError):
+                path.chmod(0o600)
         yield
     finally:
         lock.release()
