@@ -9,6 +9,7 @@ from email.utils import getaddresses
 from typing import Any
 
 from imaprouter.address import normalise
+from imaprouter.text import clean
 
 _ADDRESS = re.compile(r"[^\s<>,;:\"'()]+@[^\s<>,;:\"'()]+")
 
@@ -66,6 +67,11 @@ def text(value: Any) -> str:
     return plain
 
 
+def line(value: Any) -> str:
+    """A name or a title, fit to be shown: Bitrix24 makes both out of strangers' letters."""
+    return clean(text(value))
+
+
 def flag(value: Any) -> bool:
     """'Y', true, 1, '1' are true."""
     return value is True or text(value).lower() in {"y", "1", "true"}
@@ -92,12 +98,12 @@ def addresses(header: Any) -> frozenset[str]:
 
 def emails(multifield: Any) -> tuple[str, ...]:
     """The addresses of an EMAIL multifield, normalised; the key is absent without any (rest.md 4.3)."""
-    found = (normalise(text(item.get("VALUE", item.get("value")))) for item in rows(multifield))
+    found = (normalise(line(item.get("VALUE", item.get("value")))) for item in rows(multifield))
     return tuple(dict.fromkeys(address for address in found if address))
 
 
 def full_name(*parts: Any) -> str:
-    return " ".join(word for part in parts if (word := text(part).strip()))
+    return " ".join(word for part in parts if (word := line(part)))
 
 
 def chunks(numbers: Sequence[int], size: int) -> list[Sequence[int]]:
