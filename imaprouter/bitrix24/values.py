@@ -11,7 +11,9 @@ from typing import Any
 from imaprouter.address import normalise
 from imaprouter.text import clean
 
-_ADDRESS = re.compile(r"[^\s<>,;:\"'()]+@[^\s<>,;:\"'()]+")
+_SEPARATOR = re.compile(r"[\s<>,;:\"'()]+")
+# No line of EMAIL_META is read beyond this; a stranger wrote it.
+_LONGEST_LINE = 65_536
 
 # Every id of the portal is shorter, and SQLite holds no longer one.
 _DIGITS = 18
@@ -88,11 +90,14 @@ def moment(value: Any) -> datetime | None:
 
 def addresses(header: Any) -> frozenset[str]:
     """The addresses of one decoded header line of EMAIL_META (mail-internals 3.4), normalised."""
-    line = text(header)
-    found = {normalise(address) for _, address in getaddresses([line])} - {""}
+    line = text(header)[:_LONGEST_LINE]
+    try:
+        found = {normalise(address) for _, address in getaddresses([line])} - {""}
+    except RecursionError:  # comments in comments
+        found = set()
     if not found:
         # Newer Pythons answer a line that they find malformed with nothing at all (CVE-2023-27043).
-        found = {normalise(address) for address in _ADDRESS.findall(line)} - {""}
+        found = {normalise(word) for word in _SEPARATOR.split(line)} - {""}
     return frozenset(found)
 
 
