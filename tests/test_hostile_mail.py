@@ -428,6 +428,28 @@ def test_the_service_takes_hostile_letters_and_goes_on(tmp_path: Path, dovecot: 
                 fuzz.check_line(line, " ".join(words))
 
 
+def test_a_header_that_we_fail_to_read_goes_to_a_person(
+    tmp_path: Path, dovecot: Dovecot, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A defect of ours must not keep the letters behind it from being read, at this start or the next."""
+    parse = mail.parse
+
+    def fails(raw: bytes, *, limit: int = 1_000_000) -> Envelope:
+        if b"poison" in raw:
+            raise OverflowError("a defect")
+        return parse(raw, limit=limit)
+
+    with Office(tmp_path, dovecot, user) as office:
+        monkeypatch.setattr(mail, "parse", fails)
+        office.deliver(letter(subject="poison"), letter(to="masha@company.ru", cc="sales@company.ru"))
+        assert office.run_once() == 2
+        first, second = office.messages()
+        assert (first.state, first.decision.code) == (State.REVIEW, "defect")
+        assert first.envelope.defects == ("header: imaprouter failed on it",)
+        assert second.decision.target == deal(1)
+        assert office.run_once() == 0, "the same folder is known again"
+
+
 def test_replay_shows_hostile_letters_inert(tmp_path: Path) -> None:
     """One line for each letter, also where the names of files are hostile."""
     letters = [raw for _, raw, _ in tricks()]
