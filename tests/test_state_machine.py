@@ -72,19 +72,21 @@ class Mortality:
 
     def __init__(self) -> None:
         self.left: int | None = None
+        self.on_the_wire = False
         self.dead = False
 
-    def step(self) -> None:
+    def step(self, *, on_the_wire: bool = False) -> None:
         if self.dead:
             raise Killed
-        if self.left is not None:
+        if self.left is not None and (on_the_wire or not self.on_the_wire):
             self.left -= 1
             if self.left < 0:
                 self.dead = True
                 raise Killed
 
-    def reborn(self, left: int | None = None) -> None:
-        self.left, self.dead = left, False
+    def reborn(self, left: int | None = None, *, on_the_wire: bool = False) -> None:
+        """Live for so many further steps, or for so many on the wire."""
+        self.left, self.on_the_wire, self.dead = left, on_the_wire, False
 
 
 class Wire(httpx.BaseTransport):
@@ -95,9 +97,9 @@ class Wire(httpx.BaseTransport):
         self._inner = httpx.HTTPTransport()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        self._mortality.step()
+        self._mortality.step(on_the_wire=True)
         answer = self._inner.handle_request(request)
-        self._mortality.step()
+        self._mortality.step(on_the_wire=True)
         return answer
 
     def close(self) -> None:
@@ -296,9 +298,11 @@ class Office(RuleBasedStateMachine):
             self.binder._learn_at = 0.0
             return self.binder.round(journal, knowledge)
 
-    def live(self, *works: Callable[[], object], dies_after: int | None = None) -> None:
+    def live(
+        self, *works: Callable[[], object], dies_after: int | None = None, on_the_wire: bool = False
+    ) -> None:
         """Let the service work; when it dies, or is dead, it is started anew by the next rule."""
-        self.mortality.reborn(dies_after)
+        self.mortality.reborn(dies_after, on_the_wire=on_the_wire)
         died = False
         try:
             for work in works:
@@ -388,15 +392,18 @@ class Office(RuleBasedStateMachine):
     def the_service_dies_while_it_binds(self, steps: int) -> None:
         self.live(self.bind, dies_after=steps)
 
+    @rule(steps=st.integers(0, 24))
+    def the_service_dies_at_the_portal(self, steps: int) -> None:
+        """Before a request has left, or when its answer came and was not written down."""
+        self.live(self.read, self.bind, dies_after=steps, on_the_wire=True)
+
     @rule(kind=st.sampled_from(LOST), method=st.sampled_from([*WRITES, None]), skip=st.integers(0, 3))
     def an_answer_will_be_lost(self, kind: Any, method: str | None, skip: int) -> None:
         self.portal.faults.add(kind, method=method, times=1, skip=skip)
 
     @rule(
         code=st.sampled_from(["QUERY_LIMIT_EXCEEDED", "ACCESS_DENIED", "insufficient_scope"]),
-        method=st.sampled_from(
-            ["crm.activity.binding.move", "crm.activity.list", "crm.activity.binding.list", "crm.item.list"]
-        ),
+        method=st.sampled_from([*WRITES, "crm.activity.list", "crm.activity.binding.list", "crm.item.list"]),
         inside=st.booleans(),
     )
     def the_portal_refuses(self, code: str, method: str, inside: bool) -> None:
@@ -419,7 +426,8 @@ class Office(RuleBasedStateMachine):
     @precondition(lambda self: self.in_portal)
     @rule(data=st.data(), chosen=st.sampled_from(CHOSEN_BY_PEOPLE))
     def a_person_moves_by_hand(self, data: st.DataObject, chosen: int) -> None:
-        copy = self.in_portal[data.draw(st.sampled_from(range(len(self.in_portal))))]
+        choice = self.under_way or self.in_portal
+        copy = choice[data.draw(st.sampled_from(range(len(choice))))]
         seen = self.was_seen(copy)
         before = self.bound(copy)
         kept = [(each.type_id, each.entity_id) for each in before if not (each.is_deal or each.is_lead)]
@@ -455,6 +463,13 @@ class Office(RuleBasedStateMachine):
     @property
     def in_portal(self) -> list[Copy]:
         return [copy for copy in self.copies if copy.activity is not None]
+
+    @property
+    def under_way(self) -> list[Copy]:
+        """What the service has seen, and not brought to an end."""
+        paired = (each for found in self.on_record for each in self.eye.activities.of_message(found.id))
+        numbers = {each.activity.id for each in paired if each.first_bindings and each.next_attempt_at}
+        return [copy for copy in self.in_portal if copy.activity in numbers]
 
     @property
     def on_record(self) -> list[StoredMessage]:
