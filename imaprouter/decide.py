@@ -6,11 +6,14 @@ question for a person, never a choice; two rules that name different deals are n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 from imaprouter.address import canonical_id
 from imaprouter.model import (
     Considered,
+    Deal,
     DealIndex,
     Decision,
     EntityType,
@@ -38,8 +41,34 @@ from imaprouter.rules.thread import is_crm_id
 from imaprouter.rules.trust import doubt, refutation
 
 
+class _Remembering:
+    """An index that is asked each question once for one letter.
+
+    The rules ask for every writer and recipient again with every deal that is named: a letter of thousands
+    of each would ask millions of times.
+    """
+
+    def __init__(self, index: DealIndex) -> None:
+        self._index = index
+        self.deal = cache(index.deal)
+        self.client = cache(index.client)
+        self.company = cache(index.company)
+        self.contact = cache(index.contact)
+        self.lead = cache(index.lead)
+        self.user = cache(index.user)
+        self.user_by_email = cache(index.user_by_email)
+        self.known_message = cache(index.known_message)
+        self.weak_message = cache(index.weak_message)
+        self.known_conversation = cache(index.known_conversation)
+        self.sent_letter = cache(index.sent_letter)
+
+    def deals_of(self, contact_ids: Sequence[int], company_ids: Sequence[int]) -> tuple[Deal, ...]:
+        return self._index.deals_of(contact_ids, company_ids)
+
+
 def decide(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Decision:
     """Decide where `letter` belongs. Never raises for what a message says."""
+    index = _Remembering(index)
     refuted = refutation(letter, policy.trust)
     barred = (None if refuted else _no_client_letter(letter, index, policy)) or _loop(letter, policy)
     if barred:

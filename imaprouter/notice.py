@@ -1,15 +1,20 @@
 """The one notification that the right responsible gets, in the language of the service. Pure.
 
-A subject is a stranger's text: BB codes in it are made inert (the portal would render `[url=…]`).
+A subject is a stranger's text, and so is the title of a deal that was made of a stranger's letter: BB codes
+in it are made inert (the portal would render `[url=…]`, and break the line at `#BR#`).
 """
 
 from __future__ import annotations
 
+import re
 from gettext import NullTranslations
 
 from imaprouter.model import Envelope
+from imaprouter.text import clean
 
 _LONGEST = 200
+# Documented by Bitrix24 beside [BR]; a quotation or a foreign sentence could begin behind it.
+_LINE_BREAK = re.compile(r"#(?=br#)", re.IGNORECASE)
 
 
 def notice(envelope: Envelope, title: str, url: str, language: NullTranslations) -> str:
@@ -26,4 +31,4 @@ def notice(envelope: Envelope, title: str, url: str, language: NullTranslations)
 
 
 def _inert(text: str) -> str:
-    return text.replace("[", "(").replace("]", ")")
+    return _LINE_BREAK.sub("# ", clean(text).replace("[", "(").replace("]", ")"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -19,6 +20,8 @@ from imaprouter.store.knowledge import Knowledge
 from imaprouter.store.messages import NewMessage
 
 logger = logging.getLogger(__name__)
+
+_NOT_READ = "header: imaprouter failed on it"
 
 
 class Recorder:
@@ -141,6 +144,8 @@ class Recorder:
         copies = self._journal.messages.copies(folder.mailbox, envelope, arrived)
         for copy in copies:
             self._journal.messages.decide_again(copy.id)
+        if _NOT_READ in envelope.defects:
+            return defective(self._watched, message, envelope, arrived)
         try:
             new = decided(
                 self._watched,
@@ -214,9 +219,14 @@ class Recorder:
 
 
 def envelope_of(message: FetchedMessage) -> Envelope:
-    """What the fetched header says; a cut one says so."""
+    """What the fetched header says; a cut one says so, and so does one that we fail to read."""
     header = message.header or b""
-    envelope = mail.parse(header, limit=max(len(header), 1))
+    try:
+        envelope = mail.parse(header, limit=max(len(header), 1))
+    except Exception:
+        # A defect of ours, as in deciding: those behind it have to be read.
+        logger.exception("reading the header of UID %s failed", message.uid)
+        return Envelope(defects=(_NOT_READ,), fingerprint=hashlib.sha256(header).hexdigest())
     if message.cut:
         return replace(envelope, defects=(*envelope.defects, f"header: cut after {len(header)} bytes"))
     return envelope

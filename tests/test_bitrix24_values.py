@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from imaprouter.bitrix24 import commands, rows, values, writes
 from imaprouter.bitrix24.commands import Command
+from imaprouter.bitrix24.failures import failure
 from imaprouter.errors import PortalError, PortalRefused
 from imaprouter.log import mask
 from imaprouter.model import Activity, Binding, Company, Contact, Deal, Direction, Lead, User
@@ -271,3 +272,16 @@ def test_an_update_carries_nothing_that_could_move_a_binding() -> None:
 )
 def test_masking(text: str, masked: str) -> None:
     assert mask(text) == masked
+
+
+def test_what_people_are_shown_of_the_crm_is_inert() -> None:
+    """A lead's title is a stranger's subject, a contact's name his display name."""
+    written = "\x1b[2J\u202egnp.\r\nexe"
+    lead = rows.lead({"ID": "1", "TITLE": written})
+    contact = rows.contact({"ID": "2", "NAME": written, "LAST_NAME": "\x07"})
+    assert lead == Lead(1, title="[2Jgnp. exe")
+    assert contact == Contact(2, name="[2Jgnp. exe")
+    error = failure(
+        "crm.item.list", 400, {"error": f"NO{written}", "error_description": written}, datetime.now(UTC)
+    )
+    assert str(error) == "crm.item.list: NO[2Jgnp. exe: [2Jgnp. exe"

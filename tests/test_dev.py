@@ -86,7 +86,7 @@ def clone(tmp_path: Path) -> Clone:
 def test_dev_alone_lists_what_it_can_do(clone: Clone) -> None:
     done = clone.run()
     assert done.returncode == 0
-    for command in ("demo", "test", "lint", "format", "cases", "i18n", "lock", "bench"):
+    for command in ("demo", "test", "lint", "format", "cases", "fuzz", "i18n", "lock", "bench"):
         assert re.search(rf"^  {command} ", done.stdout, re.MULTILINE)
     assert clone.asked() == []
 
@@ -163,6 +163,13 @@ def test_lint_runs_everything_and_fails_with_any(clone: Clone, program: str) -> 
     done = clone.run("lint")
     assert done.returncode == 1
     assert done.stdout.splitlines() == ["ran ruff check", "ran ruff format --check", "ran mypy"]
+
+
+def test_fuzz_hands_its_arguments_on(clone: Clone) -> None:
+    done = clone.run("fuzz", "--minutes", "0.1", "--seed", "7")
+    assert done.stdout.endswith("ran python tools/fuzz.py --minutes 0.1 --seed 7\n")
+    clone.breaks("python")
+    assert clone.run("fuzz").returncode == 1
 
 
 def test_bench_says_that_there_is_nothing_to_measure(clone: Clone) -> None:

@@ -114,8 +114,8 @@ def test_field_behind_junk_within_the_limit_is_found() -> None:
 
 def test_endless_subject_is_cut() -> None:
     envelope = parse(b"Subject: " + b"x" * 200_000)
-    assert len(envelope.subject) == 65_536
-    assert "subject: cut at 65536 bytes" in envelope.defects
+    assert envelope.subject == "x" * 1000
+    assert {"subject: cut at 65536 bytes", "subject: cut at 1000 characters"} <= set(envelope.defects)
 
 
 @pytest.mark.parametrize("raw", [b"", b"\r\n", b"\0", b"\xff\xfe", b"no header at all", b":", b"\n\n\n"])

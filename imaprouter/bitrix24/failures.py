@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from imaprouter.bitrix24.budget import OPERATION_TIME_LIMIT, limit_ends
-from imaprouter.bitrix24.values import text
+from imaprouter.bitrix24.values import line
 from imaprouter.errors import (
     PortalBusy,
     PortalDenied,
@@ -78,11 +78,11 @@ def _code_and_text(body: dict[str, Any]) -> tuple[str, str]:
     error = body.get("error", "")
     if isinstance(error, dict):
         # REST v3 (rest.md 1.9).
-        return _plain(error.get("code")), _plain(error.get("message"))
-    return _plain(error), _plain(body.get("error_description"))
+        return line(error.get("code")), _plain(error.get("message"))
+    return line(error), _plain(body.get("error_description"))
 
 
 def _plain(description: Any) -> str:
     """One line without markup, of bearable length, with no secret in it."""
-    words = re.sub(r"<[^>]*>", " ", text(description)).split()
+    words = re.sub(r"<[^>]*>", " ", line(description)).split()
     return mask(" ".join(words))[:200]

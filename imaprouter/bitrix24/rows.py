@@ -11,6 +11,7 @@ from imaprouter.bitrix24.values import (
     full_name,
     ids,
     integer,
+    line,
     mapping,
     moment,
     optional_id,
@@ -74,7 +75,7 @@ ACTIVITY_FIELDS = (
 def deal(row: Row) -> Deal:
     return Deal(
         id=integer(row.get("id")),
-        title=text(row.get("title")),
+        title=line(row.get("title")),
         category_id=integer(row.get("categoryId")),
         stage_id=text(row.get("stageId")),
         semantic=text(row.get("stageSemanticId")) or "P",
@@ -105,7 +106,7 @@ def contact(row: Row) -> Contact:
 def company(row: Row) -> Company:
     return Company(
         id=integer(row.get("ID")),
-        title=text(row.get("TITLE")),
+        title=line(row.get("TITLE")),
         responsible_id=integer(row.get("ASSIGNED_BY_ID")),
         emails=emails(row.get("EMAIL")),
     )
@@ -114,7 +115,7 @@ def company(row: Row) -> Company:
 def lead(row: Row) -> Lead:
     return Lead(
         id=integer(row.get("ID")),
-        title=text(row.get("TITLE")),
+        title=line(row.get("TITLE")),
         responsible_id=integer(row.get("ASSIGNED_BY_ID")),
         semantic=text(row.get("STATUS_SEMANTIC_ID")) or "P",
         contact_id=optional_id(row.get("CONTACT_ID")),

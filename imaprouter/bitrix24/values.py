@@ -9,8 +9,11 @@ from email.utils import getaddresses
 from typing import Any
 
 from imaprouter.address import normalise
+from imaprouter.text import clean
 
-_ADDRESS = re.compile(r"[^\s<>,;:\"'()]+@[^\s<>,;:\"'()]+")
+_SEPARATOR = re.compile(r"[\s<>,;:\"'()]+")
+# No line of EMAIL_META is read beyond this; a stranger wrote it.
+_LONGEST_LINE = 65_536
 
 # Every id of the portal is shorter, and SQLite holds no longer one.
 _DIGITS = 18
@@ -66,6 +69,11 @@ def text(value: Any) -> str:
     return plain
 
 
+def line(value: Any) -> str:
+    """A name or a title, fit to be shown: Bitrix24 makes both out of strangers' letters."""
+    return clean(text(value))
+
+
 def flag(value: Any) -> bool:
     """'Y', true, 1, '1' are true."""
     return value is True or text(value).lower() in {"y", "1", "true"}
@@ -82,22 +90,25 @@ def moment(value: Any) -> datetime | None:
 
 def addresses(header: Any) -> frozenset[str]:
     """The addresses of one decoded header line of EMAIL_META (mail-internals 3.4), normalised."""
-    line = text(header)
-    found = {normalise(address) for _, address in getaddresses([line])} - {""}
+    line = text(header)[:_LONGEST_LINE]
+    try:
+        found = {normalise(address) for _, address in getaddresses([line])} - {""}
+    except RecursionError:  # comments in comments
+        found = set()
     if not found:
         # Newer Pythons answer a line that they find malformed with nothing at all (CVE-2023-27043).
-        found = {normalise(address) for address in _ADDRESS.findall(line)} - {""}
+        found = {normalise(word) for word in _SEPARATOR.split(line)} - {""}
     return frozenset(found)
 
 
 def emails(multifield: Any) -> tuple[str, ...]:
     """The addresses of an EMAIL multifield, normalised; the key is absent without any (rest.md 4.3)."""
-    found = (normalise(text(item.get("VALUE", item.get("value")))) for item in rows(multifield))
+    found = (normalise(line(item.get("VALUE", item.get("value")))) for item in rows(multifield))
     return tuple(dict.fromkeys(address for address in found if address))
 
 
 def full_name(*parts: Any) -> str:
-    return " ".join(word for part in parts if (word := text(part).strip()))
+    return " ".join(word for part in parts if (word := line(part)))
 
 
 def chunks(numbers: Sequence[int], size: int) -> list[Sequence[int]]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import mailbox
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from imaprouter.text import clean
 
 # Enough for any header; bodies are not read.
 _LARGEST = 4 * 1024 * 1024
@@ -18,11 +21,11 @@ def letters_in(paths: Iterable[str]) -> Iterator[tuple[str, bytes | str]]:
     """
     for name in paths:
         if name == "-":
-            yield "-", sys.stdin.buffer.read()
+            yield "-", sys.stdin.buffer.read(_LARGEST)
             continue
         path = Path(name)
         if not path.exists():
-            yield name, "no such file or folder"
+            yield _shown(name), "no such file or folder"
         elif path.is_dir() and (path / "cur").is_dir():
             yield from _maildir(path)
         elif path.is_dir():
@@ -37,9 +40,9 @@ def letters_in(paths: Iterable[str]) -> Iterator[tuple[str, bytes | str]]:
 def _file(path: Path) -> Iterator[tuple[str, bytes | str]]:
     try:
         with path.open("rb") as file:
-            yield str(path), file.read(_LARGEST)
+            yield _shown(path), file.read(_LARGEST)
     except OSError as error:
-        yield str(path), error.strerror or str(error)
+        yield _shown(path), error.strerror or str(error)
 
 
 def _maildir(path: Path) -> Iterator[tuple[str, bytes | str]]:
@@ -62,6 +65,11 @@ def _mbox(path: Path) -> Iterator[tuple[str, bytes | str]]:
     box = mailbox.mbox(path, create=False)
     try:
         for number, key in enumerate(box.iterkeys(), start=1):
-            yield f"{path}#{number}", box.get_bytes(key)
+            yield f"{_shown(path)}#{number}", box.get_bytes(key)
     finally:
         box.close()
+
+
+def _shown(path: str | Path) -> str:
+    """A path fit for a terminal: mail servers name files, and not all names are text."""
+    return clean(os.fsencode(path).decode("utf-8", "replace"))

@@ -53,7 +53,7 @@ def instant(text: str, note: Note) -> datetime | None:
         # Others turn it into their own zone, which cannot be done at the ends of Python's calendar.
         if 1900 <= moment.year <= 9000:
             return moment.astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):  # a leap second at the end of Python's calendar
         pass
     note(f"cannot be understood: {text[:60]}")
     return None

@@ -24,6 +24,9 @@ _DELIVERED_TO = (
     "x-envelope-to",
 )
 _RESENT = ("resent-from", "resent-sender", "resent-to", "resent-cc")
+#: A subject is a line that people read. The portal keeps 255 characters of it, and whoever reads numbers out
+#: of one looks at its words again for each of them.
+LONGEST_SUBJECT = 1000
 #: What Google writes instead of a Message-ID that it finds broken; the sender's own goes to another field.
 _REPLACED_ID = "smtpin_added_"
 _ORIGINAL_IDS = ("x-google-original-message-id", "x-microsoft-original-message-id")
@@ -42,7 +45,7 @@ def parse(raw: bytes, *, limit: int = 1_000_000) -> Envelope:
     from_, from_is_clear = header.from_()
     message_id = header.message_id()
     return Envelope(
-        subject=subject,
+        subject=header.shortened("subject", subject, LONGEST_SUBJECT),
         from_=from_,
         from_is_clear=from_is_clear,
         reply_to=header.addresses("reply-to"),
@@ -97,6 +100,12 @@ class _Header:
     def last(self, name: str) -> str:
         """Return the last occurrence of a field decoded."""
         return self._decoded(to_text(self.fields.last(name), self._codec, self.note(name)), name)
+
+    def shortened(self, name: str, text: str, most: int) -> str:
+        """Return no more than the first characters of a text."""
+        if len(text) > most:
+            self._defects.add(name, f"cut at {most} characters")
+        return text[:most].rstrip(" ")
 
     def addresses(self, name: str) -> tuple[Address, ...]:
         return addresses.read(self.texts(name), self.note(name))[0]

@@ -20,6 +20,9 @@ from imaprouter.policy import AddressPolicy, RoutingPolicy
 from imaprouter.reasons import why
 from imaprouter.rules.people import Relation, client_named, relation
 
+# Nobody writes to more deals at once; whoever does makes work.
+_MOST_TAGS = 20
+
 
 def address(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
     """Match the deal that `sales+d123@company.ru` names, when it exists and is not somebody else's.
@@ -83,4 +86,6 @@ def _tagged_deals(letter: Letter, policy: AddressPolicy) -> dict[int, str]:
             number = portal_id(hit.group("deal"))
             if number:
                 found.setdefault(number, email)
+        if len(found) == _MOST_TAGS:
+            break
     return found

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 
 from imaprouter.address import portal_id
 from imaprouter.marker_signature import verifies
@@ -70,6 +71,8 @@ _COLOUR = re.compile(r"#(?=[0-9]*[a-f])[0-9a-f]{6}\b", re.IGNORECASE)
 _COLOUR_DIGITS = 6
 # `[org/repo] Fix crash (#7)`: a code forge.
 _FORGE = re.compile(r"\[[\w.-]+/[\w.-]+\].*\($")
+# Numbers that are weighed of one subject, signed ones first; whoever writes more makes work.
+_MOST_NUMBERS = 50
 _MACHINES = frozenset({Nature.BOUNCE, Nature.AUTO_REPLY, Nature.LIST})
 
 
@@ -86,7 +89,7 @@ def marker(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
     subject = letter.envelope.subject
     _weigh_crm_markers(_as_read(subject), letter, index, policy, weighed)
     machine = letter.envelope.nature in _MACHINES
-    for number, check, doubtful in _numbers(subject, policy):
+    for number, check, doubtful in islice(_numbers(subject, policy), _MOST_NUMBERS):
         _weigh_number(number, check, doubtful or machine, letter, index, policy, weighed)
     return _concluded(weighed, client_named(letter))
 

@@ -75,8 +75,11 @@ def thread(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
         else:
             unseen.append(message_id)
     if not weighed.matched:
+        weighed_already: set[Target] = set()
         for hint in _hints(unseen, letter.envelope.conversation, index):
-            _weigh_hint(hint, letter, index, policy, weighed)
+            if hint.target not in weighed_already:
+                _weigh_hint(hint, letter, index, policy, weighed)
+                weighed_already.add(hint.target)
             if weighed.matched:
                 break
     return _concluded(weighed, answers=bool(letter.envelope.parents))
