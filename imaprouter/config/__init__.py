@@ -37,6 +37,7 @@ from imaprouter.errors import ConfigError
 from imaprouter.policy import BindingPolicy, RoutingPolicy
 
 __all__ = [
+    "NOT_SECTIONS",
     "AlertSettings",
     "CacheSettings",
     "LimitSettings",
@@ -49,7 +50,9 @@ __all__ = [
     "load",
 ]
 
-_SECTIONS = [item.name for item in fields(Settings) if item.name not in {"source", "warnings"}]
+#: Fields of Settings that no table of the file fills.
+NOT_SECTIONS = frozenset({"source", "warnings", "exposures", "secret_files"})
+_SECTIONS = [item.name for item in fields(Settings) if item.name not in NOT_SECTIONS]
 _OAUTH = ("client_id", "client_secret", "refresh_token", "endpoint")
 _PORTS = {"implicit": 993, "starttls": 143, "none": 143}
 
@@ -91,9 +94,15 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
         raise ConfigError(f"{what}: {many}", problems=tuple(reader.problems))
     if reader.inline_secrets and is_open_to_all(mode):
         keys = ", ".join(reader.inline_secrets)
-        reader.warnings.append(f"every user of this machine can read {path}, which holds {keys}; chmod 600")
+        reader.exposures.append(f"every user of this machine can read {path}, which holds {keys}; chmod 600")
     reader.warnings += without_effect(settings)
-    return replace(settings, source=path, warnings=tuple(reader.warnings))
+    return replace(
+        settings,
+        source=path,
+        warnings=(*reader.exposures, *reader.warnings),
+        exposures=tuple(reader.exposures),
+        secret_files=tuple(reader.secret_files),
+    )
 
 
 def _document(path: Path) -> tuple[dict[str, Any], int]:

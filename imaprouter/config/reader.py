@@ -31,6 +31,10 @@ class Reader:
     def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
         self.problems: list[str] = []
         self.warnings: list[str] = []
+        #: Warnings of files that every user can read.
+        self.exposures: list[str] = []
+        #: Files that secrets were read from.
+        self.secret_files: list[Path] = []
         #: Keys whose secret stands in the file itself.
         self.inline_secrets: list[str] = []
         self.folder = folder
@@ -128,8 +132,9 @@ class Reader:
             shown = str(path) if re.search(r"[/\\]", name) else f"the file that it names in {self.folder}"
             self.problem(key, f"cannot read {shown}: {reason}")
             return None
+        self.secret_files.append(path)
         if is_open_to_all(mode):
-            self.warnings.append(f"{key}: every user of this machine can read {path}; chmod 600")
+            self.exposures.append(f"{key}: every user of this machine can read {path}; chmod 600")
         return text.rstrip("\r\n")
 
     def _absolute(self, name: str) -> Path:

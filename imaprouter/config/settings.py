@@ -76,6 +76,12 @@ class LimitSettings:
 class AlertSettings:
     #: Ids of Bitrix24 users.
     users: tuple[int, ...] = ()
+    #: So long a mailbox, or the portal, may fail before that is an incident.
+    mailbox_after: timedelta = timedelta(minutes=10)
+    #: So long a letter may wait for a person.
+    review_after: timedelta = timedelta(hours=4)
+    #: So old the deal index may be.
+    index_after: timedelta = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +107,10 @@ class Settings:
     source: Path | None = None
     #: What works and should be changed all the same: sentences for people.
     warnings: tuple[str, ...] = ()
+    #: Those of the warnings that a file is open to every user.
+    exposures: tuple[str, ...] = ()
+    #: The files that `x_file` keys named.
+    secret_files: tuple[Path, ...] = ()
 
     def require_portal(self) -> PortalSettings:
         """Return the portal's settings. ConfigError when the configuration names no portal."""
