@@ -36,16 +36,19 @@ class PulseWriter:
         self.part = part
         self._journal_path = journal_path
         self._stop = stop
-        self._noted = -SELDOM
+        #: When it was noted last, by whether its server had been heard.
+        self._noted = {True: -SELDOM, False: -SELDOM}
+        #: What is on record may be a failure: of this run, or of one before.
         self._fails = True
 
     def works(self, *, heard: bool = True) -> None:
-        """The part is at work, and has heard its server; on record at once after a failure, else seldom."""
-        if self._fails or (heard and time.monotonic() >= self._noted + SELDOM):
+        """The part is at work, and `heard` its server; on record at once after a failure, else seldom."""
+        if self._fails or time.monotonic() >= self._noted[heard] + SELDOM:
             now = datetime.now(UTC)
-            self._write(lambda parts: parts.works(self.part, now, heard=heard))
-            self._fails = False
-            self._noted = time.monotonic() if heard else self._noted
+            self._fails = not self._write(lambda parts: parts.works(self.part, now, heard=heard))
+            self._noted[False] = time.monotonic()
+            if heard:
+                self._noted[True] = time.monotonic()
 
     def fails(self, error: ImaprouterError) -> None:
         if self._stop.is_set():
@@ -70,7 +73,8 @@ class PulseWriter:
             yield
         self.works()
 
-    def _write(self, write: Callable[[Parts], None]) -> None:
+    def _write(self, write: Callable[[Parts], None]) -> bool:
+        """Whether it is on record."""
         try:
             journal = Journal(self._journal_path)
             try:
@@ -80,3 +84,5 @@ class PulseWriter:
                 journal.close()
         except StoreError as error:
             event(logger, logging.WARNING, "pulse.unwritten", part=str(self.part), error=str(error))
+            return False
+        return True

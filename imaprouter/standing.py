@@ -44,6 +44,8 @@ BINDER = Part(PartKind.BINDER)
 class Pulse:
     """What a part was last known to do."""
 
+    #: When it was at work last, whether or not it had a question for its server.
+    worked_at: datetime | None = None
     #: When its server was heard last.
     heard_at: datetime | None = None
     #: Since when it fails without a break; None while it works.
@@ -139,9 +141,9 @@ def verdicts(standing: Standing, *, running: bool, refresh_every: timedelta) -> 
 def _of_part(name: str, pulse: Pulse, now: datetime) -> Verdict:
     if pulse.failing_since is not None:
         return Verdict(name, False, f"fails since {shown(pulse.failing_since)}: {pulse.error}")
-    if pulse.heard_at is None:
+    if pulse.worked_at is None:
         return Verdict(name, False, "has not been at work yet")
-    return Verdict(name, now - pulse.heard_at <= SILENCE, f"heard {shown(pulse.heard_at)}")
+    return Verdict(name, now - pulse.worked_at <= SILENCE, f"at work {shown(pulse.worked_at)}")
 
 
 def _of_index(standing: Standing, refresh_every: timedelta) -> Verdict:

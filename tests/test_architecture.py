@@ -49,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "service": CORE
     | {"config", "log", "store", "bitrix24", "mailbox", "binder", "watcher", "arrival", "refresh", "notice"}
     | {"pulse", "standing", "teller"},
+    "doctor": CORE | {"bitrix24", "config", "mailbox", "refresh", "service", "store"},
     "sandbox": CORE | {"mail"},
 }
 ONLY_IN = {

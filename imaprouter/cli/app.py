@@ -14,7 +14,7 @@ from imaprouter.errors import ConfigError, ImaprouterError
 from imaprouter.language import language
 
 if TYPE_CHECKING:
-    from imaprouter.config import Settings
+    from imaprouter.config import Draft, Settings
 
 
 class App:
@@ -43,6 +43,14 @@ class App:
             self._settings = load(find_config(self._config, os.environ), os.environ)
             _mask_secrets(self._settings)
         return self._settings
+
+    def draft(self) -> Draft:
+        """The configuration with its mistakes. Raises ConfigError for a file that cannot be read."""
+        from imaprouter.config import draft, find_config
+
+        found = draft(find_config(self._config, os.environ), os.environ)
+        _mask_secrets(found.settings)
+        return found
 
     def start_log(self, *, default: int = 0) -> None:
         """Log to standard error; `default` shifts the level of a command that is quieter by nature."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from imaprouter.config.checks import (
     routing_problems,
     without_effect,
 )
-from imaprouter.config.environment import overlay
+from imaprouter.config.environment import PREFIX, overlay
 from imaprouter.config.reader import FORMS, Reader, is_open_to_all
 from imaprouter.config.settings import (
     AlertSettings,
@@ -40,12 +40,14 @@ __all__ = [
     "NOT_SECTIONS",
     "AlertSettings",
     "CacheSettings",
+    "Draft",
     "LimitSettings",
     "MailboxSettings",
     "MetricsSettings",
     "PortalSettings",
     "Settings",
     "StoreSettings",
+    "draft",
     "find_config",
     "load",
 ]
@@ -79,8 +81,34 @@ def _is_there(path: Path) -> bool:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A configuration with its mistakes; what is wrong has its default in `settings`."""
+
+    settings: Settings
+    #: Sentences that begin by a key, or by the variable that gave it.
+    problems: tuple[str, ...]
+
+    def is_sound(self, section: str, number: int | None = None) -> bool:
+        """Whether no mistake is in this section; with `number`, in that table of it or in all of them."""
+        begins = [f"{section}.", f"{section}:", f"{section}[", f"{PREFIX}{section.upper()}_"]
+        if number is not None:
+            begins = [f"{section}[{number}]", f"{section}:", f"{PREFIX}{section.upper()}__{number}__"]
+        return not any(problem.startswith(tuple(begins)) for problem in self.problems)
+
+
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """Read a file, None for none, and the environment. Raises ConfigError with every problem at once."""
+    read = draft(path, environ)
+    if read.problems:
+        what = f"{path}" if path else "the configuration (there is no file, only the environment)"
+        many = "1 mistake" if len(read.problems) == 1 else f"{len(read.problems)} mistakes"
+        raise ConfigError(f"{what}: {many}", problems=read.problems)
+    return read.settings
+
+
+def draft(path: Path | None, environ: Mapping[str, str]) -> Draft:
+    """As `load`, with the problems beside what is right. ConfigError for a file that cannot be read."""
     document, mode = _document(path) if path else ({}, 0)
     reader = Reader(path.absolute().parent if path else Path.cwd(), environ)
     reader.problems += overlay(document, environ)
@@ -88,21 +116,20 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
         if name not in _SECTIONS:
             reader.unknown(name, name, _SECTIONS)
     settings = _settings(document, reader, environ)
-    if reader.problems:
-        what = f"{path}" if path else "the configuration (there is no file, only the environment)"
-        many = "1 mistake" if len(reader.problems) == 1 else f"{len(reader.problems)} mistakes"
-        raise ConfigError(f"{what}: {many}", problems=tuple(reader.problems))
+    if path and reader.inline_secrets:
+        reader.secret_files.append(path)
     if reader.inline_secrets and is_open_to_all(mode):
         keys = ", ".join(reader.inline_secrets)
         reader.exposures.append(f"every user of this machine can read {path}, which holds {keys}; chmod 600")
     reader.warnings += without_effect(settings)
-    return replace(
+    settings = replace(
         settings,
         source=path,
         warnings=(*reader.exposures, *reader.warnings),
         exposures=tuple(reader.exposures),
         secret_files=tuple(reader.secret_files),
     )
+    return Draft(settings, tuple(reader.problems))
 
 
 def _document(path: Path) -> tuple[dict[str, Any], int]:

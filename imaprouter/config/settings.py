@@ -109,7 +109,7 @@ class Settings:
     warnings: tuple[str, ...] = ()
     #: Those of the warnings that a file is open to every user.
     exposures: tuple[str, ...] = ()
-    #: The files that `x_file` keys named.
+    #: The files that secrets were read from, the configuration itself where it holds one.
     secret_files: tuple[Path, ...] = ()
 
     def require_portal(self) -> PortalSettings:

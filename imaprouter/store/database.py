@@ -15,7 +15,7 @@ from typing import Literal
 
 from sqlite_utils import Database, Migrations
 
-from imaprouter.errors import StoreError, StoreTooNew
+from imaprouter.errors import StoreError, StoreOutdated, StoreTooNew
 
 # "IRtr": a foreign database is refused instead of being migrated.
 APPLICATION_ID = 0x49527472
@@ -50,8 +50,8 @@ def open_database(
 def open_readonly(path: Path, migrations: Migrations) -> Database:
     """Open the file at `path` without changing anything on the disk.
 
-    Raises StoreError for a file that is not there, foreign, unreadable or damaged, or of an earlier version,
-    and StoreTooNew.
+    Raises StoreError for a file that is not there, foreign, unreadable or damaged, StoreOutdated and
+    StoreTooNew for one of another version.
     """
     with translated(path):
         path.stat()
@@ -160,7 +160,7 @@ def _migrate(database: Database, migrations: Migrations, path: Path | str) -> No
 
 def _refuse_older(database: Database, migrations: Migrations, path: Path) -> None:
     if migrations.pending(database):
-        raise StoreError(
+        raise StoreOutdated(
             f"{path} was written by an earlier version",
             advice="'imaprouter run' brings it up to date; nothing is lost",
         )

@@ -54,7 +54,7 @@ class Index(Writes):
     """One connection to the index; belongs to one thread."""
 
     def __init__(self, path: Path | Literal[":memory:"], *, readonly: bool = False) -> None:
-        """`readonly` changes nothing on the disk; StoreError then for a file of an earlier version."""
+        """`readonly` changes nothing on the disk; StoreOutdated then for a file of an earlier version."""
         if readonly and isinstance(path, Path):
             super().__init__(open_readonly(path, migrations))
         else:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from imaprouter.store.activities import Activities, Traces
 from imaprouter.store.answers import Answers
-from imaprouter.store.database import open_database, open_readonly, transaction
+from imaprouter.store.database import damage, open_database, open_readonly, transaction
 from imaprouter.store.figures import Figures
 from imaprouter.store.folders import Folders
 from imaprouter.store.journal_schema import migrations
@@ -23,7 +23,7 @@ from imaprouter.store.rows import Facts
 
 class Journal:
     def __init__(self, path: Path | Literal[":memory:"], *, readonly: bool = False) -> None:
-        """`readonly` changes nothing on the disk; StoreError then for a file of an earlier version."""
+        """`readonly` changes nothing on the disk; StoreOutdated then for a file of an earlier version."""
         if readonly and isinstance(path, Path):
             self._db = open_readonly(path, migrations)
         else:
@@ -38,6 +38,10 @@ class Journal:
         self.incidents = Incidents(self._db)
         self.figures = Figures(self._db)
         self.facts = Facts(self._db)
+
+    def damage(self) -> str:
+        """What is wrong with the file, '' for nothing; reads all of it."""
+        return damage(self._db)
 
     def close(self) -> None:
         self._db.close()

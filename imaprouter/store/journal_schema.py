@@ -204,6 +204,8 @@ CREATE TABLE parts (
     kind TEXT NOT NULL,
     mailbox TEXT NOT NULL,
     folder TEXT NOT NULL,
+    -- when it was at work last, whether or not it had a question for its server
+    worked_at TEXT,
     -- when its server was heard last
     heard_at TEXT,
     -- since when it fails without a break; NULL while it works

@@ -17,16 +17,18 @@ Fate = Literal["sent", "refused", "unknown"]
 class Parts(Tables):
     def all(self) -> dict[Part, Pulse]:
         rows = self._rows(
-            "SELECT kind, mailbox, folder, heard_at, failing_since, error, error_type, error_at FROM parts"
+            "SELECT kind, mailbox, folder, worked_at, heard_at, failing_since, error, error_type, error_at"
+            " FROM parts"
         )
         return {Part(PartKind(row[0]), row[1], row[2]): _pulse(row[3:]) for row in rows}
 
     def works(self, part: Part, now: datetime, *, heard: bool = True) -> None:
         """The part is at work; `heard` says that its server answered just now."""
         self._db.execute(
-            "INSERT INTO parts (kind, mailbox, folder, heard_at) VALUES (?1, ?2, ?3, ?4)"
-            " ON CONFLICT DO UPDATE SET heard_at = coalesce(?4, heard_at), failing_since = NULL",
-            (*_key(part), to_text(now) if heard else None),
+            "INSERT INTO parts (kind, mailbox, folder, worked_at, heard_at) VALUES (?1, ?2, ?3, ?4, ?5)"
+            " ON CONFLICT DO UPDATE SET worked_at = ?4, heard_at = coalesce(?5, heard_at),"
+            " failing_since = NULL",
+            (*_key(part), to_text(now), to_text(now) if heard else None),
         )
 
     def fails(self, part: Part, error: str, error_type: str, now: datetime) -> None:
@@ -122,4 +124,4 @@ def _key(part: Part) -> tuple[str, str, str]:
 
 
 def _pulse(row: Sequence[Any]) -> Pulse:
-    return Pulse(to_moment(row[0]), to_moment(row[1]), row[2], row[3], to_moment(row[4]))
+    return Pulse(to_moment(row[0]), to_moment(row[1]), to_moment(row[2]), row[3], row[4], to_moment(row[5]))
