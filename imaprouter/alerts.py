@@ -8,7 +8,7 @@ A portal that refuses us cannot be told of, so its incident is told when it work
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 from enum import StrEnum
 from gettext import NullTranslations
@@ -88,6 +88,8 @@ class Decided:
     """What is to be written down first, and then whom to tell."""
 
     begin: tuple[Trouble, ...]
+    #: Incidents that go on with another number of messages, as they are now.
+    counts: tuple[Incident, ...]
     end: tuple[Incident, ...]
     tell: tuple[Tell, ...]
 
@@ -111,11 +113,17 @@ def decide(
 
     Only incidents on record are told: what begins is told by the next decision, once it is written down.
     """
-    wrong = {trouble.key for trouble in found}
-    known = {incident.trouble.key for incident in incidents if incident.ended_at is None}
-    over = tuple(each for each in incidents if each.ended_at is None and each.trouble.key not in wrong)
+    wrong = {trouble.key: trouble for trouble in found}
+    going_on = [incident for incident in incidents if incident.ended_at is None]
+    known = {incident.trouble.key for incident in going_on}
+    over = tuple(each for each in going_on if each.trouble.key not in wrong)
+    counts = tuple(
+        replace(each, trouble=replace(each.trouble, count=wrong[each.trouble.key].count))
+        for each in going_on
+        if each not in over and wrong[each.trouble.key].count != each.trouble.count
+    )
     telling = (tell for incident in incidents if incident not in over for tell in _due(incident, users, now))
-    return Decided(tuple(each for each in found if each.key not in known), over, tuple(telling))
+    return Decided(tuple(each for each in found if each.key not in known), counts, over, tuple(telling))
 
 
 def _due(incident: Incident, users: Sequence[int], now: datetime) -> Iterator[Tell]:

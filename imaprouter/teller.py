@@ -99,10 +99,12 @@ class Teller:
             index.close()
         found = tuple(troubles(standing, self._choices))
         decided = self._decide(journal, found, now)
-        if decided.begin or decided.end:
+        if decided.begin or decided.counts or decided.end:
             with journal.transaction():
                 for trouble in decided.begin:
                     journal.incidents.begin(trouble, now)
+                for incident in decided.counts:
+                    journal.incidents.count(incident)
                 for incident in decided.end:
                     journal.incidents.end(incident, now)
             for trouble in decided.begin:

@@ -119,6 +119,21 @@ def test_a_running_service_is_not_disturbed(office: Office) -> None:
         assert office.stop(process) == 0
 
 
+def test_after_a_crash_the_files_are_looked_at_and_left(office: Office) -> None:
+    """A write-ahead log is still there: what it holds is seen, and stays in it."""
+    office.deliver(sample_letter("reply-to-masha"))
+    with office.service() as process:
+        office.until(lambda: len(office.messages()) == 1)
+        process.kill()
+        process.wait()
+    names = ("imaprouter.db", "imaprouter.db-wal", "imaprouter-index.db", "imaprouter-index.db-wal")
+    before = {name: (office.folder / name).read_bytes() for name in names}
+    code, checks = checked(office)
+    assert (code, of(checks, "journal")["state"]) == (0, "ok")
+    assert "1 messages" in of(checks, "journal")["found"]
+    assert {name: (office.folder / name).read_bytes() for name in names} == before
+
+
 # ── mailboxes ─────────────────────────────────────────────────────────────────────────────────────────────
 
 

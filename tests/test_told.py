@@ -177,6 +177,12 @@ def test_letters_that_wait_for_a_person_are_told_by_number(office: Office) -> No
     assert "2 letters wait for a person" in message
     office.run_once()
     assert told_now(office) == []
+    [incident] = status(office)["incidents"]
+    assert (incident["kind"], incident["count"]) == ("review", 2)
+    assert imaprouter(office, "queue", "assign", str(waiting.pop()), "--leave").exit_code == 0
+    office.run_once()
+    assert told_now(office) == []
+    assert status(office)["incidents"][0]["count"] == 1
     for number in waiting:
         assert imaprouter(office, "queue", "assign", str(number), "--leave").exit_code == 0
     office.run_once()
@@ -217,6 +223,18 @@ def overdue(office: Office) -> None:
     office.sync.sync_once()
     office.run_once()
     change(office, "UPDATE messages SET recorded_at = ?", ago(5 * HOUR))
+
+
+def test_a_running_service_tells_and_a_restart_does_not_repeat_it(office: Office) -> None:
+    """Killed in between."""
+    overdue(office)
+    for _ in range(2):
+        with office.service() as process:
+            office.until(lambda: len(told(office)) == 2 and office.heard("folder.opened"))
+            process.kill()
+            process.wait()
+        office.output.unlink()
+    assert [user_id for user_id, _ in told(office)] == [OLGA, MASHA]
 
 
 def test_an_alert_with_a_lost_answer_is_not_repeated(office: Office) -> None:
@@ -408,7 +426,7 @@ def test_what_begins_is_written_down_before_it_is_told() -> None:
     """And written down once."""
     trouble = Trouble(Kind.MAILBOX, NOW, "sales")
     decided = decide([trouble], [], [1, 2], NOW)
-    assert (decided.begin, decided.end, decided.tell) == ((trouble,), (), ())
+    assert (decided.begin, decided.counts, decided.end, decided.tell) == ((trouble,), (), (), ())
     again = decide([trouble], [incident(Kind.MAILBOX)], [1, 2], NOW)
     assert (again.begin, again.end) == ((), ())
 

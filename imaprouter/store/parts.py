@@ -51,7 +51,7 @@ class Incidents(Tables):
         return self._incidents("ended_at IS NULL OR ended_at > ?", (to_text(ended_after),))
 
     def begin(self, trouble: Trouble, now: datetime) -> None:
-        """Call it, like `end`, inside `transaction()`."""
+        """Call it, like `count` and `end`, inside `transaction()`."""
         self._db.execute(
             "INSERT OR IGNORE INTO incidents (kind, subject, since, count, detail, opened_at)"
             " VALUES (?, ?, ?, ?, ?, ?)",
@@ -64,6 +64,10 @@ class Incidents(Tables):
                 to_text(now),
             ),
         )
+
+    def count(self, incident: Incident) -> None:
+        """Note its present number of messages."""
+        self._db.execute("UPDATE incidents SET count = ? WHERE id = ?", (incident.trouble.count, incident.id))
 
     def end(self, incident: Incident, now: datetime) -> None:
         self._db.execute("UPDATE incidents SET ended_at = ? WHERE id = ?", (to_text(now), incident.id))
