@@ -18,6 +18,7 @@ from imaprouter.alerts import STALE, Decided, Patience, Tell, Trouble, decide, t
 from imaprouter.bitrix24 import writes
 from imaprouter.bitrix24.commands import Answer
 from imaprouter.bitrix24.portal import Portal
+from imaprouter.bitrix24.probes import server_time
 from imaprouter.errors import (
     PortalBusy,
     PortalDenied,
@@ -113,11 +114,22 @@ class Teller:
                 kind, subject = incident.trouble.key
                 event(logger, logging.INFO, "incident.ended", kind=kind, subject=subject)
             decided = self._decide(journal, found, now)
-        if self._silent:
+        if self._silent or not decided.tell:
             return True
+        if not self._portal_answers():
+            return False
         # One person who cannot be told does not bar the others.
         told = [self._tell(journal, tell) for tell in decided.tell if not self._stop.is_set()]
         return all(told)
+
+    def _portal_answers(self) -> bool:
+        """Whether it is worth sending: an alert whose outcome is unknown is not repeated."""
+        try:
+            server_time(self._portal)
+        except PortalError as error:
+            event(logger, logging.WARNING, "alerts.put_off", error=str(error))
+            return False
+        return True
 
     def _decide(self, journal: Journal, found: Sequence[Trouble], now: datetime) -> Decided:
         return decide(found, journal.incidents.live(now - STALE), self._choices.users, now)

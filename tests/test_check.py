@@ -325,6 +325,15 @@ def test_rights_that_were_refused_are_told(tmp_path: Path, dovecot: Dovecot, use
         assert (found["state"], "refused" in found["found"]) == ("warning", True)
 
 
+def test_users_whom_nobody_can_tell(office: Office) -> None:
+    """The portal would not complain."""
+    office.options["alerts.users"] = "[5, 999]"
+    found = of(checked(office)[1], "portal.users")
+    assert (found["state"], found["found"]) == ("warning", "alerts.users: no such employee: 999")
+    office.options["alerts.users"] = "[5]"
+    assert of(checked(office)[1], "portal.users")["state"] == "ok"
+
+
 # ── configuration and files ───────────────────────────────────────────────────────────────────────────────
 
 

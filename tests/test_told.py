@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
@@ -21,6 +22,7 @@ from imaprouter.config import AlertSettings
 from imaprouter.errors import ImaprouterError, MailboxError, PortalDenied
 from imaprouter.language import language
 from imaprouter.model import State
+from imaprouter.pulse import PulseWriter
 from imaprouter.standing import (
     BINDER,
     INDEX,
@@ -32,6 +34,8 @@ from imaprouter.standing import (
     Tally,
     verdicts,
 )
+from imaprouter.store.journal import Journal
+from imaprouter.store.lock import exclusive, is_held
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -256,6 +260,16 @@ def test_an_alert_that_was_certainly_not_sent_is_sent_later(office: Office) -> N
     assert [user_id for user_id, _ in told_now(office)] == [OLGA]
 
 
+def test_no_alert_is_risked_while_the_portal_is_away(office: Office) -> None:
+    """A page of the balancer would leave its outcome unknown, and the alert would be lost."""
+    overdue(office)
+    office.portal.faults.add("error", method="server.time", status=403, code="access_denied")
+    office.run_once()
+    assert told_now(office) == []
+    office.run_once()
+    assert [user_id for user_id, _ in told_now(office)] == [OLGA, MASHA]
+
+
 def test_a_user_who_does_not_exist_bars_nobody(office: Office) -> None:
     """He is asked for once."""
     office.options["alerts.users"] = f"[999, {MASHA}]"
@@ -326,6 +340,46 @@ def test_status_tells_the_last_error_when_it_is_over(office: Office) -> None:
     assert archive["failing_since"] is None
     assert archive["last_error"]["type"] == "FolderMissing"
     assert "over:" in imaprouter(office, "status").stdout
+
+
+def test_a_pulse_that_cannot_be_written_hides_no_error(tmp_path: Path) -> None:
+    """It is logged; when there is room again, the next one is written at once."""
+    path = tmp_path / "imaprouter.db"
+    path.mkdir()
+    pulse = PulseWriter(path, INBOX, threading.Event())
+    pulse.works()
+    with pytest.raises(MailboxError), pulse.watched():
+        raise MailboxError("it broke")
+    path.rmdir()
+    with pytest.raises(MailboxError), pulse.watched():
+        raise MailboxError("it broke again")
+    with closing(Journal(path)) as journal:
+        found = journal.parts.all()[INBOX]
+        assert (found.error, found.heard_at) == ("it broke again", None)
+        assert found.failing_since
+        with pulse.watched():
+            pass
+        found = journal.parts.all()[INBOX]
+        assert found.failing_since is None
+        assert found.heard_at
+
+
+def test_what_breaks_off_at_a_stop_is_no_failure(tmp_path: Path) -> None:
+    """It was told to."""
+    stop = threading.Event()
+    stop.set()
+    PulseWriter(tmp_path / "imaprouter.db", INBOX, stop).fails(MailboxError("stopped"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_whether_a_service_runs_is_asked_without_a_trace(tmp_path: Path) -> None:
+    """By the lock that it holds."""
+    path = tmp_path / "imaprouter.db"
+    assert not is_held(path)
+    assert list(tmp_path.iterdir()) == []
+    with exclusive(path):
+        assert is_held(path)
+    assert not is_held(path)
 
 
 def test_before_the_first_run_there_is_advice(office: Office) -> None:

@@ -6,8 +6,16 @@ import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+from imaprouter.bitrix24.index import users as employees
 from imaprouter.bitrix24.portal import Portal
-from imaprouter.bitrix24.probes import Profile, profile, scopes, server_time, unavailable, visible
+from imaprouter.bitrix24.probes import (
+    Profile,
+    profile,
+    scopes,
+    server_time,
+    unavailable,
+    visible,
+)
 from imaprouter.config import PortalSettings, Settings
 from imaprouter.doctor.findings import Check, failed, ok, span, warning
 from imaprouter.errors import PortalDenied, PortalError, StoreError
@@ -53,7 +61,7 @@ def checks(chosen: PortalSettings, settings: Settings) -> Iterator[Check]:
         took = datetime.now(UTC) - began
         yield ok("portal.connection", f"{portal.base_url_masked} answers in {took.total_seconds():.1f} s")
         yield ok("portal.webhook", f"acts for {who.name or 'user'} (user {who.id})")
-        for check in (_scopes, _methods, _reading, _clock):
+        for check in (_scopes, _methods, _reading, _users, _clock):
             try:
                 yield from check(portal, settings)
             except PortalError as error:
@@ -99,6 +107,19 @@ def _reading(portal: Portal, settings: Settings) -> Iterator[Check]:
         yield warning("portal.reading", "no deal is to be seen", advice)
     elif read:
         yield ok("portal.reading", f"sees objects of the kinds {', '.join(read)}")
+
+
+def _users(portal: Portal, settings: Settings) -> Iterator[Check]:
+    """Those who are to be told; the portal takes a notification to nobody without a complaint."""
+    users = settings.alerts.users
+    if not users:
+        return
+    active = {user.id for user in employees(portal) if user.active}
+    unknown = ", ".join(str(number) for number in users if number not in active)
+    if unknown:
+        yield warning("portal.users", f"alerts.users: no such employee: {unknown}", "correct the numbers")
+    else:
+        yield ok("portal.users", f"alerts.users: all {len(users)} exist")
 
 
 def _clock(portal: Portal, settings: Settings) -> Iterator[Check]:
