@@ -79,9 +79,9 @@ class Watcher:
                         logger, logging.INFO, "folder.opened", folder=str(self.watched), cursor=folder.cursor
                     )
                     failures = 0
-                    self._pulse.works()
                     while not self._stop.is_set():
                         folder = self._catch_up(recorder, folder)
+                        # Not before: a folder that opens and cannot be read fails all the same.
                         self._pulse.works()
                         self._session.wait(SAFETY_POLL)
             except (MailboxError, StoreError) as error:
