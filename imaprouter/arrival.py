@@ -24,6 +24,7 @@ from imaprouter.model import (
 )
 from imaprouter.policy import RoutingPolicy
 from imaprouter.reasons import why
+from imaprouter.standing import Part, PartKind
 from imaprouter.store.messages import NewMessage
 
 
@@ -43,6 +44,11 @@ class WatchedFolder:
 
     def __str__(self) -> str:
         return f"{self.mailbox}/{self.name}"
+
+    @property
+    def part(self) -> Part:
+        """The part of the service that watches it."""
+        return Part(PartKind.FOLDER, self.mailbox, self.name)
 
     def letter(self, envelope: Envelope, received: datetime | None = None, *, recent: int = 0) -> Letter:
         return Letter(

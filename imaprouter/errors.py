@@ -4,7 +4,8 @@
     ├── ConfigError                 exit 2   the configuration file or a command's words; all problems at once
     ├── StoreError                  exit 1   the journal or the index file
     │   ├── StoreBusy               exit 75  another service runs on this journal
-    │   └── StoreTooNew             exit 1   written by a later version
+    │   ├── StoreTooNew             exit 1   written by a later version
+    │   └── StoreOutdated           exit 1   written by an earlier version, and opened for reading only
     ├── MailboxError                exit 69  an IMAP server: unreachable, dropped the line, answered nonsense
     │   ├── MailboxLoginRefused     exit 77
     │   └── FolderMissing           exit 1
@@ -61,6 +62,10 @@ class StoreBusy(StoreError):
 
 class StoreTooNew(StoreError):
     """The file was written by a later version of imaprouter."""
+
+
+class StoreOutdated(StoreError):
+    """The file was written by an earlier version of imaprouter, and may not be changed now."""
 
 
 class MailboxError(ImaprouterError):

@@ -24,11 +24,12 @@ def notice(envelope: Envelope, title: str, url: str, language: NullTranslations)
         "The e-mail “{subject}” from {sender} belongs to {link}. It lay elsewhere and has been moved."
     )
     return template.format(
-        subject=_inert(envelope.subject[:_LONGEST]) or language.gettext("(no subject)"),
-        sender=_inert(sender),
-        link=f"[url={url}]{_inert(title) or url}[/url]",
+        subject=inert(envelope.subject[:_LONGEST]) or language.gettext("(no subject)"),
+        sender=inert(sender),
+        link=f"[url={url}]{inert(title) or url}[/url]",
     )
 
 
-def _inert(text: str) -> str:
+def inert(text: str) -> str:
+    """The text on one line, with its BB codes made ordinary characters."""
     return _LINE_BREAK.sub("# ", clean(text).replace("[", "(").replace("]", ")"))

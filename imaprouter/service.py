@@ -29,12 +29,15 @@ from imaprouter.config import MailboxSettings, Settings
 from imaprouter.errors import ConfigError, ImaprouterError, PortalError, StoreError
 from imaprouter.log import event
 from imaprouter.mailbox import Account, backoff
+from imaprouter.pulse import PulseWriter
 from imaprouter.reasons import ENGLISH
 from imaprouter.refresh import LAST, LAST_FULL, Report, refresh
+from imaprouter.standing import INDEX
 from imaprouter.store.database import open_to_others
 from imaprouter.store.index import Index, index_path
 from imaprouter.store.journal import Journal
 from imaprouter.store.lock import exclusive
+from imaprouter.teller import Teller
 from imaprouter.watcher import Watcher
 
 logger = logging.getLogger(__name__)
@@ -90,22 +93,26 @@ class Service:
 
         Raises the first ImaprouterError; a mailbox that fails does not keep the others from being read.
         """
-        recorded = 0
         with exclusive(self._journal_path), _signals(self.stop), contextlib.closing(self._parts.portal):
             self._open_journal()
-            first_error = self._refresh_before_reading()
-            for watcher in self._parts.watchers:
-                try:
-                    recorded += watcher.run_once()
-                except ImaprouterError as error:
-                    event(
-                        logger, logging.ERROR, "folder.failed", folder=str(watcher.watched), error=str(error)
-                    )
-                    first_error = first_error or error
-            self._parts.binder.run_until_quiet()
+            try:
+                recorded, first_error = self._everything_once()
+            finally:
+                self._parts.teller.look()
         if first_error:
             raise first_error
         return recorded
+
+    def _everything_once(self) -> tuple[int, ImaprouterError | None]:
+        recorded, first_error = 0, self._refresh_before_reading()
+        for watcher in self._parts.watchers:
+            try:
+                recorded += watcher.run_once()
+            except ImaprouterError as error:
+                event(logger, logging.ERROR, "folder.failed", folder=str(watcher.watched), error=str(error))
+                first_error = first_error or error
+        self._parts.binder.run_until_quiet()
+        return recorded, first_error
 
     def bind_once(self) -> None:
         """Carry out what waits, without reading mail. Raises StoreBusy while a service runs, PortalError."""
@@ -171,6 +178,7 @@ class Service:
         parts: dict[str, Callable[[], None]] = {
             "refresher": self._refresh_loop,
             "binder": self._after_first_refresh(self._parts.binder.run),
+            "teller": self._parts.teller.run,
         }
         for watcher in self._parts.watchers:
             parts[f"watcher {watcher.watched}"] = self._after_first_refresh(watcher.run)
@@ -218,7 +226,8 @@ class Service:
     def _refresh_before_reading(self) -> ImaprouterError | None:
         """Refresh; with an index from before, a refresh that fails is no reason not to read."""
         try:
-            self._refresh_if_due()
+            with self._parts.index_pulse.failures():
+                self._refresh_if_due()
         except (PortalError, StoreError) as error:
             if not self._index_ready.is_set():
                 raise
@@ -237,6 +246,7 @@ class Service:
                 if self._parts.stop.is_set():
                     return
                 failures += 1
+                self._parts.index_pulse.fails(error)
                 pause = backoff(failures, random=random.random)
                 event(
                     logger, logging.ERROR, "index.refresh_failed", error=str(error), again_in=f"{pause:.0f}s"
@@ -276,6 +286,7 @@ class Service:
             requests=report.requests,
             **{f"read_{kind}": rows for kind, rows in report.read.items()},
         )
+        self._parts.index_pulse.works()
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +297,8 @@ class _Parts:
     stop: threading.Event
     portal: Portal
     binder: BinderLoop
+    index_pulse: PulseWriter
+    teller: Teller
     watchers: tuple[Watcher, ...]
 
 
@@ -305,6 +318,15 @@ def _parts_of(settings: Settings, language: NullTranslations) -> _Parts:
         language=language,
         stop=stop,
     )
+    teller = Teller(
+        portal,
+        settings.store.path,
+        settings.alerts,
+        [folder.part for _, folder in folders],
+        silent=settings.binding.mode == "observe",
+        language=language,
+        stop=stop,
+    )
     watchers = tuple(
         Watcher(
             folder,
@@ -316,7 +338,8 @@ def _parts_of(settings: Settings, language: NullTranslations) -> _Parts:
         )
         for account, folder in folders
     )
-    return _Parts(settings, stop, portal, binder, watchers)
+    index_pulse = PulseWriter(settings.store.path, INDEX, stop)
+    return _Parts(settings, stop, portal, binder, index_pulse, teller, watchers)
 
 
 def _is_older(moment: datetime | None, than: datetime) -> bool:
@@ -328,16 +351,7 @@ def _watched_folders(
 ) -> Iterator[tuple[Account, WatchedFolder]]:
     house = frozenset(address for mailbox in mailboxes for address in mailbox.addresses)
     for mailbox in mailboxes:
-        account = Account(
-            name=mailbox.name,
-            host=mailbox.host,
-            port=mailbox.port,
-            tls=mailbox.tls,
-            username=mailbox.username,
-            password=mailbox.password,
-            auth=mailbox.auth,
-            ca_file=mailbox.ca_file,
-        )
+        account = account_of(mailbox)
         incoming = [(name, "incoming") for name in mailbox.folders]
         sent = [(name, "sent") for name in mailbox.sent_folders]
         for name, kind in incoming + sent:
@@ -354,6 +368,20 @@ def _watched_folders(
                     live_lookup=settings.cache.live_lookup,
                 ),
             )
+
+
+def account_of(mailbox: MailboxSettings) -> Account:
+    """How to reach a mailbox, as its session wants it."""
+    return Account(
+        name=mailbox.name,
+        host=mailbox.host,
+        port=mailbox.port,
+        tls=mailbox.tls,
+        username=mailbox.username,
+        password=mailbox.password,
+        auth=mailbox.auth,
+        ca_file=mailbox.ca_file,
+    )
 
 
 def _portal_names(mailbox: MailboxSettings) -> frozenset[str]:

@@ -30,6 +30,7 @@ from imaprouter.errors import (
 from imaprouter.ledger import broken_continuity
 from imaprouter.log import event
 from imaprouter.mailbox import HEADER_BYTES, Account, FolderStatus, Session, backoff
+from imaprouter.pulse import PulseWriter
 from imaprouter.recorder import Recorder, envelope_of, mark_of
 from imaprouter.store.folders import ANCHORS, Folder
 from imaprouter.store.journal import Journal
@@ -63,6 +64,7 @@ class Watcher:
         self._stop = stop
         self._on_news = on_news
         self._session = Session(account, mail.HEADER_FIELDS, header_bytes=header_bytes, stop=stop)
+        self._pulse = PulseWriter(journal_path, watched.part, stop)
 
     def run(self) -> None:
         """Watch until `stop`; begin again for ever, ever more slowly while it fails."""
@@ -79,6 +81,8 @@ class Watcher:
                     failures = 0
                     while not self._stop.is_set():
                         folder = self._catch_up(recorder, folder)
+                        # Not before: a folder that opens and cannot be read fails all the same.
+                        self._pulse.works()
                         self._session.wait(SAFETY_POLL)
             except (MailboxError, StoreError) as error:
                 if self._stop.is_set():
@@ -89,6 +93,7 @@ class Watcher:
                 self._session.close()
 
     def _put_off(self, error: ImaprouterError, failures: int) -> None:
+        self._pulse.fails(error)
         pause = _pause(error, failures)
         event(
             logger,
@@ -102,7 +107,7 @@ class Watcher:
 
     def run_once(self) -> int:
         """Read what is there now and return; the number of messages recorded. Raises MailboxError."""
-        with opened(self._journal_path) as (journal, knowledge):
+        with self._pulse.watched(), opened(self._journal_path) as (journal, knowledge):
             try:
                 self._session.connect()
                 before = journal.messages.count()
@@ -202,6 +207,7 @@ class Watcher:
                 result = self._session.fetch(uids)
                 cursor = min(result.deferred) - 1 if result.deferred else uids[-1]
                 recorder.record(folder, result, cursor)
+                self._pulse.works()
                 folder = replace(folder, cursor=max(folder.cursor, cursor))
                 if result.deferred:
                     return folder

@@ -27,22 +27,30 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plan": CORE,
     "ledger": CORE,
     "notice": CORE,
+    "standing": CORE,
+    "alerts": CORE | {"notice", "standing"},
     "language": {"reasons"},
     "log": CORE,
     "config": CORE,
-    "store": CORE | {"copies", "report"},
+    "store": CORE | {"alerts", "copies", "report", "standing"},
     "mailbox": CORE,
     "bitrix24": CORE | {"log"},
-    "arrival": CORE | {"copies", "decide", "store"},
+    "arrival": CORE | {"copies", "decide", "standing", "store"},
+    "pulse": CORE | {"log", "standing", "store"},
+    "overview": CORE | {"refresh", "standing", "store"},
+    "teller": CORE | {"alerts", "bitrix24", "log", "mailbox", "overview", "standing", "store"},
     "poller": CORE | {"bitrix24", "store"},
     "refresh": CORE | {"bitrix24", "store"},
     "lookup": CORE | {"bitrix24", "store", "arrival", "copies", "decide", "log"},
     "recorder": CORE | {"mail", "mailbox", "store", "arrival", "ledger", "log"},
-    "watcher": CORE | {"mail", "mailbox", "store", "arrival", "recorder", "ledger", "log"},
+    "watcher": CORE | {"mail", "mailbox", "store", "arrival", "recorder", "ledger", "log", "pulse"},
     "binder": CORE
-    | {"arrival", "bitrix24", "store", "pairing", "plan", "poller", "lookup", "notice", "log", "mailbox"},
+    | {"arrival", "bitrix24", "store", "pairing", "plan", "poller", "lookup", "notice", "log", "mailbox"}
+    | {"pulse", "standing"},
     "service": CORE
-    | {"config", "log", "store", "bitrix24", "mailbox", "binder", "watcher", "arrival", "refresh", "notice"},
+    | {"config", "log", "store", "bitrix24", "mailbox", "binder", "watcher", "arrival", "refresh", "notice"}
+    | {"pulse", "standing", "teller"},
+    "doctor": CORE | {"bitrix24", "config", "mailbox", "refresh", "service", "store"},
     "sandbox": CORE | {"mail"},
 }
 ONLY_IN = {
@@ -75,6 +83,8 @@ PURE = {
     "plan",
     "ledger",
     "notice",
+    "standing",
+    "alerts",
 }
 CLOCKS = {"now", "today", "utcnow", "time", "monotonic"}
 

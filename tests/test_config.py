@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imaprouter.config import Settings, find_config, load
+from imaprouter.config import NOT_SECTIONS, Settings, find_config, load
 from imaprouter.config.settings import MailboxSettings, PortalSettings
 from imaprouter.config.values import parse_duration, parse_size
 from imaprouter.errors import ConfigError
@@ -559,7 +559,7 @@ def test_the_example_has_every_key_and_loads(tmp_path: Path) -> None:
     assert settings.require_portal().webhook_url == HOOK
     assert settings.require_mailboxes()[0].password == "hunter22"
 
-    known = _keys(Settings) - {"portal", "mailboxes", "source", "exposed", "warnings"}
+    known = {key for key in _keys(Settings) if key not in NOT_SECTIONS | {"portal", "mailboxes"}}
     known |= _keys(PortalSettings, "portal.") | _keys(MailboxSettings, "mailboxes.")
     written = text.replace("# ca_file", "ca_file")
     assert {key for key in known if not _is_written(written, key)} == set()
@@ -608,10 +608,16 @@ def test_what_is_no_servers_name_is_refused(file: File, name: str) -> None:
     ("text", "key"),
     [
         ("[binding]\ncreate_missing = true", "binding.create_missing"),
-        ("[alerts]\nusers = [1]", "alerts.users"),
         ("[metrics]\nlisten = '127.0.0.1:9108'", "metrics.listen"),
     ],
 )
 def test_what_does_nothing_yet_is_said(file: File, text: str, key: str) -> None:
     """The contract names it, the configuration may hold it, and a warning says so."""
     assert file.load(text).warnings == (f"{key}: has no effect in this version",)
+
+
+def test_alerts_beside_observe_are_a_warning(file: File) -> None:
+    """`observe` writes nothing at all, so nobody is told; users alone are no mistake."""
+    assert file.load("[alerts]\nusers = [1]").warnings == ()
+    (warning,) = file.load("[alerts]\nusers = [1]\n[binding]\nmode = 'observe'").warnings
+    assert warning.startswith("alerts.users: nobody is told")

@@ -96,7 +96,7 @@ def test_both_readmes_link_to_the_same_files() -> None:
 
 @pytest.mark.parametrize(("path", "column"), [(ENGLISH, "command | does"), (RUSSIAN, "команда | что делает")])
 def test_the_table_names_every_command_and_no_other(path: Path, column: str) -> None:
-    """In `cache refresh`, `status` the second word belongs to the group of the first."""
+    """In `cache refresh`, `lookup` the second word belongs to the group of the first."""
     named: set[tuple[str, ...]] = set()
     for cell in first_cells(path, column):
         group: tuple[str, ...] = ()

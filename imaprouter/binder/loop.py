@@ -24,6 +24,8 @@ from imaprouter.lookup import answer_questions, reconsider
 from imaprouter.mailbox import backoff
 from imaprouter.policy import BindingPolicy
 from imaprouter.poller import poll
+from imaprouter.pulse import PulseWriter
+from imaprouter.standing import BINDER
 from imaprouter.store.journal import Journal
 from imaprouter.store.knowledge import Knowledge, opened
 
@@ -62,6 +64,7 @@ class BinderLoop:
         self._watched = watched
         self._language = language
         self._stop = stop
+        self._pulse = PulseWriter(journal_path, BINDER, stop)
         self._news = threading.Event()
         self._polled = 0.0
         self._learn_at = 0.0
@@ -77,11 +80,12 @@ class BinderLoop:
             while not self._stop.is_set():
                 self._news.clear()
                 try:
-                    self.round(journal, knowledge)
+                    self._round(journal, knowledge)
                     failures = 0
                     self._wait(journal, self._pause(journal))
                 except (PortalError, StoreError) as error:
                     failures += 1
+                    self._pulse.fails(error)
                     pause = backoff(failures, random=random.random)
                     if not self._stop.is_set():
                         event(
@@ -91,9 +95,16 @@ class BinderLoop:
 
     def run_until_quiet(self) -> None:
         """Rounds until nothing more can be done now. Raises PortalError."""
-        with opened(self._journal_path) as (journal, knowledge):
-            while not self._stop.is_set() and self.round(journal, knowledge):
+        with self._pulse.failures(), opened(self._journal_path) as (journal, knowledge):
+            while not self._stop.is_set() and self._round(journal, knowledge):
                 continue
+
+    def _round(self, journal: Journal, knowledge: Knowledge) -> int:
+        """A round, on record; one that had no question for the portal is no sign of it."""
+        used = self._portal.requests_used
+        done = self.round(journal, knowledge)
+        self._pulse.works(heard=self._portal.requests_used > used)
+        return done
 
     def round(self, journal: Journal, knowledge: Knowledge) -> int:
         """One look at the portal and everything that follows from it; returns how much was done."""

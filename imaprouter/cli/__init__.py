@@ -12,12 +12,14 @@ import click
 
 from imaprouter.cli.app import App, ReportingGroup, hide_secrets_of_crashes
 from imaprouter.cli.cache import cache
+from imaprouter.cli.check import check
 from imaprouter.cli.demo import demo, sandbox
 from imaprouter.cli.marker import marker
 from imaprouter.cli.messages import explain, queue
 from imaprouter.cli.replay import replay
 from imaprouter.cli.report import report
 from imaprouter.cli.run import run
+from imaprouter.cli.status import health, status
 from imaprouter.language import LANGUAGES
 
 
@@ -78,7 +80,7 @@ def _speak(context: click.Context, _option: click.Parameter, lang: str | None) -
         app.speak(lang)
 
 
-for command in (cache, demo, explain, marker, queue, replay, report, run, sandbox):
+for command in (cache, check, demo, explain, health, marker, queue, replay, report, run, sandbox, status):
     cli.add_command(_speaking(command))
 
 

@@ -19,7 +19,7 @@ from imaprouter.errors import ConfigError, ImaprouterError, StoreError
 from imaprouter.language import language
 
 if TYPE_CHECKING:
-    from imaprouter.config import Settings
+    from imaprouter.config import Draft, Settings
     from imaprouter.store.journal import Journal
 
 
@@ -72,6 +72,14 @@ class App:
         settings = load(known.source if known else find_config(self._config, os.environ), os.environ)
         _mask_secrets(settings)
         return settings
+
+    def draft(self) -> Draft:
+        """The configuration with its mistakes. Raises ConfigError for a file that cannot be read."""
+        from imaprouter.config import draft, find_config
+
+        found = draft(find_config(self._config, os.environ), os.environ)
+        _mask_secrets(found.settings)
+        return found
 
     def start_log(self, *, default: int = 0) -> None:
         """Log to standard error; `default` shifts the level of a command that is quieter by nature."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from imaprouter.config.checks import (
     routing_problems,
     without_effect,
 )
-from imaprouter.config.environment import overlay
+from imaprouter.config.environment import PREFIX, overlay
 from imaprouter.config.reader import FORMS, Reader, open_to_all
 from imaprouter.config.settings import (
     AlertSettings,
@@ -37,19 +37,24 @@ from imaprouter.errors import ConfigError
 from imaprouter.policy import BindingPolicy, RoutingPolicy
 
 __all__ = [
+    "NOT_SECTIONS",
     "AlertSettings",
     "CacheSettings",
+    "Draft",
     "LimitSettings",
     "MailboxSettings",
     "MetricsSettings",
     "PortalSettings",
     "Settings",
     "StoreSettings",
+    "draft",
     "find_config",
     "load",
 ]
 
-_SECTIONS = [item.name for item in fields(Settings) if item.name not in {"source", "exposed", "warnings"}]
+#: Fields of Settings that no table of the file fills.
+NOT_SECTIONS = frozenset({"source", "exposed", "warnings", "secret_files"})
+_SECTIONS = [item.name for item in fields(Settings) if item.name not in NOT_SECTIONS]
 _OAUTH = ("client_id", "client_secret", "refresh_token", "endpoint")
 _PORTS = {"implicit": 993, "starttls": 143, "none": 143}
 
@@ -76,8 +81,34 @@ def _is_there(path: Path) -> bool:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A configuration with its mistakes; what is wrong has its default in `settings`."""
+
+    settings: Settings
+    #: Sentences that begin by a key, or by the variable that gave it.
+    problems: tuple[str, ...]
+
+    def is_sound(self, section: str, number: int | None = None) -> bool:
+        """Whether no mistake is in this section; with `number`, in that table of it or in all of them."""
+        begins = [f"{section}.", f"{section}:", f"{section}[", f"{PREFIX}{section.upper()}_"]
+        if number is not None:
+            begins = [f"{section}[{number}]", f"{section}:", f"{PREFIX}{section.upper()}__{number}__"]
+        return not any(problem.startswith(tuple(begins)) for problem in self.problems)
+
+
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """Read a file, None for none, and the environment. Raises ConfigError with every problem at once."""
+    read = draft(path, environ)
+    if read.problems:
+        what = f"{path}" if path else "the configuration (there is no file, only the environment)"
+        many = "1 mistake" if len(read.problems) == 1 else f"{len(read.problems)} mistakes"
+        raise ConfigError(f"{what}: {many}", problems=read.problems)
+    return read.settings
+
+
+def draft(path: Path | None, environ: Mapping[str, str]) -> Draft:
+    """As `load`, with the problems beside what is right. ConfigError for a file that cannot be read."""
     document, mode = _document(path) if path else ({}, 0)
     reader = Reader(path.absolute().parent if path else Path.cwd(), environ)
     reader.problems += overlay(document, environ)
@@ -85,13 +116,18 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
         if name not in _SECTIONS:
             reader.unknown(name, name, _SECTIONS)
     settings = _settings(document, reader, environ)
-    if reader.problems:
-        what = f"{path}" if path else "the configuration (there is no file, only the environment)"
-        many = "1 mistake" if len(reader.problems) == 1 else f"{len(reader.problems)} mistakes"
-        raise ConfigError(f"{what}: {many}", problems=tuple(reader.problems))
+    if path and reader.inline_secrets:
+        reader.secret_files.append(path)
     reader.exposed += _exposure(path, mode, reader.inline_secrets)
     reader.warnings += [*reader.exposed, *without_effect(settings)]
-    return replace(settings, source=path, exposed=tuple(reader.exposed), warnings=tuple(reader.warnings))
+    settings = replace(
+        settings,
+        source=path,
+        exposed=tuple(reader.exposed),
+        warnings=tuple(reader.warnings),
+        secret_files=tuple(reader.secret_files),
+    )
+    return Draft(settings, tuple(reader.problems))
 
 
 def _exposure(path: Path | None, mode: int, inline_secrets: list[str]) -> Iterator[str]:

@@ -126,10 +126,10 @@ def _repeated(names: Iterable[str]) -> list[str]:
 
 
 def without_effect(settings: Settings) -> Iterator[str]:
-    """What the contract names, may be written, and does nothing yet."""
+    """What may be written and does nothing: in this version, or beside another setting."""
     if settings.binding.create_missing:
         yield "binding.create_missing: has no effect in this version"
-    if settings.alerts.users:
-        yield "alerts.users: has no effect in this version"
+    if settings.alerts.users and settings.binding.mode == "observe":
+        yield 'alerts.users: nobody is told anything while binding.mode is "observe"'
     if settings.metrics.listen:
         yield "metrics.listen: has no effect in this version"

@@ -33,6 +33,8 @@ class Reader:
         self.warnings: list[str] = []
         #: Sentences about files that give the secrets away to every user of the machine.
         self.exposed: list[str] = []
+        #: Files that secrets were read from.
+        self.secret_files: list[Path] = []
         #: Keys whose secret stands in the file itself.
         self.inline_secrets: list[str] = []
         self.folder = folder
@@ -131,6 +133,7 @@ class Reader:
             shown = str(path) if is_path else f"the file that it names in {self.folder}"
             self.problem(key, f"cannot read {shown}: {reason}")
             return None
+        self.secret_files.append(path)
         if means := open_to_all(mode):
             self.exposed.append(f"{key}: every user of this machine can {means} {path}: chmod 600 {path}")
         return text.rstrip("\r\n")

@@ -78,6 +78,12 @@ class LimitSettings:
 class AlertSettings:
     #: Ids of Bitrix24 users.
     users: tuple[int, ...] = ()
+    #: So long a mailbox, or the portal, may fail before that is an incident.
+    mailbox_after: timedelta = timedelta(minutes=10)
+    #: So long a letter may wait for a person.
+    review_after: timedelta = timedelta(hours=4)
+    #: So old the deal index may be.
+    index_after: timedelta = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +111,8 @@ class Settings:
     exposed: tuple[str, ...] = ()
     #: What works and should be changed all the same, `exposed` included: sentences for people.
     warnings: tuple[str, ...] = ()
+    #: The files that secrets were read from, the configuration itself where it holds one.
+    secret_files: tuple[Path, ...] = ()
 
     def require_portal(self) -> PortalSettings:
         """Return the portal's settings. ConfigError when the configuration names no portal."""

@@ -23,6 +23,9 @@ LIMITS: dict[str, tuple[Limit, Limit]] = {
     "routing.loop.limit": (0, 10_000),
     "binding.wait": (timedelta(minutes=1), timedelta(days=30)),
     "binding.poll_every": (timedelta(seconds=1), timedelta(minutes=10)),
+    "alerts.mailbox_after": (timedelta(minutes=1), timedelta(days=7)),
+    "alerts.review_after": (timedelta(minutes=1), timedelta(days=30)),
+    "alerts.index_after": (timedelta(minutes=10), timedelta(days=30)),
     "limits.header_bytes": (4_096, 64_000_000),
 }
 

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from imapclient import IMAPClient, SocketTimeout
@@ -203,6 +204,14 @@ class LineSafeClient(IMAPClient):  # type: ignore[misc]  # imapclient ships no p
 
     def _create_IMAP4(self) -> Wire:
         return self.wire
+
+    @property
+    def certificate_ends(self) -> datetime | None:
+        """Until when the server's certificate is valid; None without TLS."""
+        if not isinstance(self.wire.sock, ssl.SSLSocket):
+            return None
+        end = (self.wire.sock.getpeercert() or {}).get("notAfter")
+        return datetime.fromtimestamp(ssl.cert_time_to_seconds(end), UTC) if isinstance(end, str) else None
 
     @property
     def idling(self) -> bool:

@@ -56,6 +56,8 @@ class Session:
     ) -> None:
         self.account = account
         self.capabilities: tuple[str, ...] = ()
+        #: Until when the server's certificate is valid; None without TLS.
+        self.certificate_ends: datetime | None = None
         self._items = (
             f"BODY.PEEK[HEADER.FIELDS ({' '.join(fields)})]<0.{header_bytes}>",
             "INTERNALDATE",
@@ -75,6 +77,11 @@ class Session:
 
     def connect(self) -> None:
         """Connect and log in; MailboxError, or MailboxLoginRefused for the credentials."""
+        self.reach()
+        self.log_in()
+
+    def reach(self) -> None:
+        """The first half of `connect`: TCP, greeting and TLS."""
         self.close()
         if self._stop.is_set():
             raise MailboxError(f"{self.account}: stopped")
@@ -86,6 +93,10 @@ class Session:
         if self.account.tls == "starttls":
             with self._command("STARTTLS") as client:
                 client.starttls(tls)
+        self.certificate_ends = self._client.certificate_ends
+
+    def log_in(self) -> None:
+        """The second half of `connect`."""
         with self._command("login") as client:
             log_in(client, self.account)
             self.capabilities = tuple(word.decode("ascii", "replace") for word in client.capabilities())
@@ -167,6 +178,16 @@ class Session:
         if self._client is None or self._folder is None:
             raise MailboxError(f"{self.account}: FETCH: no folder is open")
         return isolate(uids, self._ask, self._reopen)
+
+    def last_arrival(self) -> datetime | None:
+        """INTERNALDATE of the last message of the open folder; None when there is none, or it tells none."""
+        if self._empty:
+            return None
+        self.noop()
+        uids = self._search("*")
+        with self._command("FETCH") as client:
+            answers = client.fetch(uids[-1:], ["INTERNALDATE"]) if uids else {}
+        return next((_instant(answer.get(b"INTERNALDATE")) for answer in answers.values()), None)
 
     def report(self, uid: int) -> bytes:
         """Read the beginning of a body, where a bounce has what it returns; b'' when it cannot be read.

@@ -15,7 +15,7 @@ from typing import Literal
 
 from sqlite_utils import Database, Migrations
 
-from imaprouter.errors import StoreError, StoreTooNew
+from imaprouter.errors import StoreError, StoreOutdated, StoreTooNew
 
 # "IRtr": a foreign database is refused instead of being migrated.
 APPLICATION_ID = 0x49527472
@@ -45,6 +45,36 @@ def open_database(
             connection.close()
             raise
     return database
+
+
+def open_readonly(path: Path, migrations: Migrations) -> Database:
+    """Open the file at `path` without changing anything on the disk.
+
+    Raises StoreError for a file that is not there, foreign, unreadable or damaged, StoreOutdated and
+    StoreTooNew for one of another version.
+    """
+    with translated(path):
+        path.stat()
+        # Without a log nobody has it open: 'immutable' keeps SQLite from making one, and leaving it behind.
+        log = path.with_name(f"{path.name}-wal")
+        mode = "mode=ro" if log.exists() else "mode=ro&immutable=1"
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=BUSY_SECONDS)
+        try:
+            database = Database(connection)
+            _check_owner(database, path)
+            _refuse_newer(database, migrations, path)
+            _refuse_older(database, migrations, path)
+        except BaseException:
+            connection.close()
+            raise
+    return database
+
+
+def damage(database: Database) -> str:
+    """What SQLite's quick check finds wrong, '' for nothing; reads the whole file."""
+    with translated(database_path(database)):
+        found = [str(row[0]) for row in database.execute("PRAGMA quick_check(3)").fetchall()]
+    return "" if found == ["ok"] else "; ".join(found)
 
 
 @contextlib.contextmanager
@@ -154,6 +184,14 @@ def _migrate(database: Database, migrations: Migrations, path: Path | str) -> No
         database.rollback()
         raise
     database.commit()
+
+
+def _refuse_older(database: Database, migrations: Migrations, path: Path) -> None:
+    if migrations.pending(database):
+        raise StoreOutdated(
+            f"{path} was written by an earlier version",
+            advice="'imaprouter run' brings it up to date; nothing is lost",
+        )
 
 
 def _refuse_newer(database: Database, migrations: Migrations, path: Path | str) -> None:

@@ -20,7 +20,7 @@ from imaprouter.model import (
     Tenure,
     User,
 )
-from imaprouter.store.database import open_database, to_moment
+from imaprouter.store.database import open_database, open_readonly, to_moment
 from imaprouter.store.index_schema import migrations
 from imaprouter.store.index_writes import KINDS, Kind, Writes
 from imaprouter.store.rows import Facts, marks
@@ -53,9 +53,13 @@ def is_filled(journal: Path) -> bool:
 class Index(Writes):
     """One connection to the index; belongs to one thread."""
 
-    def __init__(self, path: Path | Literal[":memory:"]) -> None:
-        # A refresh can make it again, so a power cut may cost the last transaction: NORMAL.
-        super().__init__(open_database(path, migrations, synchronous="NORMAL"))
+    def __init__(self, path: Path | Literal[":memory:"], *, readonly: bool = False) -> None:
+        """`readonly` changes nothing on the disk; StoreOutdated then for a file of an earlier version."""
+        if readonly and isinstance(path, Path):
+            super().__init__(open_readonly(path, migrations))
+        else:
+            # A refresh can make it again, so a power cut may cost the last transaction: NORMAL.
+            super().__init__(open_database(path, migrations, synchronous="NORMAL"))
         self.facts = Facts(self._db)
 
     def close(self) -> None:

@@ -12,25 +12,38 @@ from typing import Literal
 
 from imaprouter.store.activities import Activities, Traces
 from imaprouter.store.answers import Answers
-from imaprouter.store.database import open_database, transaction
+from imaprouter.store.database import damage, open_database, open_readonly, transaction
+from imaprouter.store.figures import Figures
 from imaprouter.store.folders import Folders
 from imaprouter.store.journal_schema import migrations
 from imaprouter.store.messages import Messages
+from imaprouter.store.parts import Incidents, Parts
 from imaprouter.store.reports import Reports
 from imaprouter.store.rows import Facts
 
 
 class Journal:
-    def __init__(self, path: Path | Literal[":memory:"]) -> None:
-        # What was confirmed must survive a power cut: FULL.
-        self._db = open_database(path, migrations, synchronous="FULL")
+    def __init__(self, path: Path | Literal[":memory:"], *, readonly: bool = False) -> None:
+        """`readonly` changes nothing on the disk; StoreOutdated then for a file of an earlier version."""
+        if readonly and isinstance(path, Path):
+            self._db = open_readonly(path, migrations)
+        else:
+            # What was confirmed must survive a power cut: FULL.
+            self._db = open_database(path, migrations, synchronous="FULL")
         self.folders = Folders(self._db)
         self.messages = Messages(self._db)
         self.activities = Activities(self._db)
         self.traces = Traces(self._db)
         self.answers = Answers(self._db)
         self.reports = Reports(self._db)
+        self.parts = Parts(self._db)
+        self.incidents = Incidents(self._db)
+        self.figures = Figures(self._db)
         self.facts = Facts(self._db)
+
+    def damage(self) -> str:
+        """What is wrong with the file, '' for nothing; reads all of it."""
+        return damage(self._db)
 
     def close(self) -> None:
         self._db.close()

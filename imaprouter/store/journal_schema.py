@@ -188,3 +188,56 @@ def _coded(said: dict[str, Any], sentence: str, *gone: str) -> bool:
     for name in gone:
         said.pop(name, None)
     return True
+
+
+@migrations()
+def parts_and_incidents(db: Database) -> None:
+    """How each part of the service fares, what people have to know, and whom it was told."""
+    for statement in _PARTS_AND_INCIDENTS.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+
+
+_PARTS_AND_INCIDENTS = """
+-- a watched folder, the refresh of the index, the binder; mailbox and folder are '' for what is no folder
+CREATE TABLE parts (
+    kind TEXT NOT NULL,
+    mailbox TEXT NOT NULL,
+    folder TEXT NOT NULL,
+    -- when it was at work last, whether or not it had a question for its server
+    worked_at TEXT,
+    -- when its server was heard last
+    heard_at TEXT,
+    -- since when it fails without a break; NULL while it works
+    failing_since TEXT,
+    -- the last error, kept after it is over
+    error TEXT NOT NULL DEFAULT '',
+    error_type TEXT NOT NULL DEFAULT '',
+    error_at TEXT,
+    PRIMARY KEY (kind, mailbox, folder)
+) WITHOUT ROWID;
+-- what alerts.users are told of, from its beginning to its end; `subject` is the mailbox or the day
+CREATE TABLE incidents (
+    id INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    since TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    detail TEXT NOT NULL,
+    opened_at TEXT NOT NULL,
+    ended_at TEXT
+);
+-- one open incident of a kind and subject
+CREATE UNIQUE INDEX incidents_open ON incidents (kind, subject) WHERE ended_at IS NULL;
+CREATE INDEX incidents_by_end ON incidents (ended_at) WHERE ended_at IS NOT NULL;
+-- at most one notification per incident, person and occasion; written before it is sent
+CREATE TABLE alerts (
+    incident_id INTEGER NOT NULL REFERENCES incidents (id),
+    user_id INTEGER NOT NULL,
+    -- begin or end
+    occasion TEXT NOT NULL,
+    state TEXT NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (incident_id, user_id, occasion)
+) WITHOUT ROWID;
+"""

@@ -9,17 +9,18 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from imaprouter.errors import StoreBusy
+from imaprouter.errors import StoreBusy, StoreError
 
 
 @contextlib.contextmanager
 def exclusive(journal_path: Path) -> Iterator[None]:
     """Hold the journal for this process. Raises StoreBusy when another one holds it."""
-    path = journal_path.with_name(f"{journal_path.name}.lock")
+    path = _lock_file(journal_path)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, mode=0o600)
     try:
-        lock.acquire(blocking=False)
+        # `is_held` takes the lock for a moment.
+        lock.acquire(timeout=0.2, poll_interval=0.02)
     except Timeout as error:
         raise StoreBusy(
             f"another imaprouter service runs on {journal_path}",
@@ -33,3 +34,23 @@ def exclusive(journal_path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def is_held(journal_path: Path) -> bool:
+    """Whether a service runs on this journal. Makes and changes no file."""
+    path = _lock_file(journal_path)
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, mode=0o600).acquire(blocking=False):
+            return False
+    except Timeout:
+        return True
+    except OSError as error:
+        raise StoreError(
+            f"{path}: {error.strerror or error}", advice="ask as the user that the service runs as"
+        ) from error
+
+
+def _lock_file(journal_path: Path) -> Path:
+    return journal_path.with_name(f"{journal_path.name}.lock")

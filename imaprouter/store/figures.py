@@ -1,0 +1,77 @@
+"""How many messages of the journal stand where, and how far each folder has come: figures, no messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from imaprouter.model import State
+from imaprouter.standing import Tally
+from imaprouter.store.database import to_moment, to_text
+from imaprouter.store.rows import Tables, marks
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a folder has been read."""
+
+    cursor: int
+    last_uid: int | None
+    last_arrived_at: datetime | None
+    last_recorded_at: datetime | None
+
+
+class Figures(Tables):
+    def tallies(self) -> tuple[tuple[str, Tally], ...]:
+        """Messages that are not settled, by state, with the time at which the oldest was recorded."""
+        states = [state.value for state in State if state is not State.SETTLED]
+        rows = self._rows(
+            f"SELECT state, count(*), min(recorded_at) FROM messages WHERE state IN ({marks(states)})"
+            " GROUP BY state",
+            states,
+        )
+        found = {row[0]: _tally(row[1:]) for row in rows}
+        return tuple((state, found.get(state, Tally())) for state in states)
+
+    def overdue(self, recorded_before: datetime) -> Tally:
+        """Messages that wait for a person since before that time."""
+        row = self._row(
+            "SELECT count(*), min(recorded_at) FROM messages WHERE state = 'review' AND recorded_at < ?",
+            (to_text(recorded_before),),
+        )
+        return _tally(row) if row else Tally()
+
+    def missing(self) -> tuple[tuple[date, Tally], ...]:
+        """Messages whose activity is missing, by the day on which they were recorded, in UTC."""
+        rows = self._rows(
+            "SELECT substr(recorded_at, 1, 10) AS day, count(*), min(recorded_at) FROM messages"
+            " WHERE state = 'missing' GROUP BY day ORDER BY day"
+        )
+        return tuple((date.fromisoformat(row[0]), _tally(row[1:])) for row in rows)
+
+    def progress(self, mailbox: str, folder: str) -> Progress | None:
+        """None for a folder that was never opened."""
+        known = self._row(
+            "SELECT id, epoch, cursor FROM folders WHERE mailbox = ? AND name = ?", (mailbox, folder)
+        )
+        if known is None:
+            return None
+        last = self._row(
+            "SELECT uid, internal_date, recorded_at FROM messages WHERE folder_id = ? AND epoch = ?"
+            " ORDER BY uid DESC LIMIT 1",
+            known[:2],
+        ) or (None, None, None)
+        return Progress(known[2], last[0], to_moment(last[1]), to_moment(last[2]))
+
+    def refused(self, since: datetime) -> int:
+        """Writes that the portal refused for want of a right."""
+        row = self._row(
+            "SELECT count(*) FROM writes WHERE at >= ? AND outcome LIKE '%access_denied%'", (to_text(since),)
+        )
+        return int(row[0]) if row else 0
+
+
+def _tally(row: Sequence[Any]) -> Tally:
+    return Tally(int(row[0]), to_moment(row[1]))
