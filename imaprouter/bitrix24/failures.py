@@ -78,8 +78,8 @@ def _code_and_text(body: dict[str, Any]) -> tuple[str, str]:
     error = body.get("error", "")
     if isinstance(error, dict):
         # REST v3 (rest.md 1.9).
-        return line(error.get("code")), _plain(error.get("message"))
-    return line(error), _plain(body.get("error_description"))
+        return _plain(error.get("code")), _plain(error.get("message"))
+    return _plain(error), _plain(body.get("error_description"))
 
 
 def _plain(description: Any) -> str:
