@@ -51,6 +51,20 @@ def moved(number: int) -> tuple[bytes, Expected]:
     return raw, Expected(name, subject, State.SETTLED, Result.MOVED, (1,), told=5)
 
 
+def right(number: int) -> tuple[bytes, Expected]:
+    """A letter that Bitrix24 puts where it belongs."""
+    name, subject = f"right-{number}@horns.ru", f"Schedule {number:05}."
+    raw = letter(to="ilya@company.ru", cc="sales@company.ru", subject=subject, message_id=name)
+    return raw, Expected(name, subject, State.SETTLED, Result.ALREADY_RIGHT, (2,))
+
+
+def question(number: int) -> tuple[bytes, Expected]:
+    """A letter that might belong to two deals."""
+    name, subject = f"question-{number}@horns.ru", f"Papers {number:05}."
+    raw = letter(to="sales@company.ru", subject=subject, message_id=name)
+    return raw, Expected(name, subject, State.REVIEW, None, (2,))
+
+
 def letters() -> list[tuple[bytes, Expected]]:
     """A few that have to move, one that is right already, one for a person."""
     right = Expected(
@@ -161,6 +175,24 @@ def plain(
 ) -> subprocess.CompletedProcess[str]:
     """A command in a process of its own."""
     return _run(command(office, *words, planted=planted), timeout=timeout)
+
+
+@contextmanager
+def service(office: Office, *, planted: str = "") -> Iterator[subprocess.Popen[bytes]]:
+    """As `Office.service`, but of a program of `planted`."""
+    with office.output.open("ab") as output:
+        process = subprocess.Popen(
+            command(office, "--log-format", "json", "run", planted=planted),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment(),
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def environment() -> dict[str, str]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 
-def plant(owner: type, name: str, bug: Callable[..., Any]) -> None:
-    """Put a function in the place of a method."""
+def plant(owner: object, name: str, bug: object) -> None:
+    """Put a function in the place of a method, function or constant."""
     setattr(owner, name, bug)
 
 
