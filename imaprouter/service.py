@@ -22,7 +22,7 @@ from imaprouter.arrival import WatchedFolder
 from imaprouter.binder.loop import BinderLoop
 from imaprouter.bitrix24.portal import Portal
 from imaprouter.config import MailboxSettings, Settings
-from imaprouter.errors import ImaprouterError, PortalError, StoreError
+from imaprouter.errors import ImaprouterError, PortalError, StoreDamaged, StoreError
 from imaprouter.log import event
 from imaprouter.mailbox import Account, backoff
 from imaprouter.reasons import ENGLISH
@@ -30,6 +30,7 @@ from imaprouter.refresh import LAST, LAST_FULL, Report, refresh
 from imaprouter.store.index import Index, index_path
 from imaprouter.store.journal import Journal
 from imaprouter.store.lock import exclusive
+from imaprouter.store.soundness import refuse_damaged, set_aside_damaged
 from imaprouter.watcher import Watcher
 
 logger = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ class Service:
     def run(self) -> None:
         """Run until SIGTERM, SIGINT or `stop()`. Raises StoreBusy, or what ended a part unexpectedly."""
         with exclusive(self._journal_path), _signals(self.stop):
-            Journal(self._journal_path).close()
+            self._examine_files()
             threads = self._start()
             event(logger, logging.INFO, "service.started", folders=len(self._watchers))
             while not self._stop.wait(0.5):
@@ -98,6 +99,7 @@ class Service:
         """
         recorded = 0
         with exclusive(self._journal_path), _signals(self.stop), contextlib.closing(self._portal):
+            self._examine_files()
             first_error = self._refresh_before_reading()
             for watcher in self._watchers:
                 try:
@@ -168,6 +170,14 @@ class Service:
                 thread.join(max(0.0, deadline + GRACE - time.monotonic()))
         self._portal.close()
 
+    def _examine_files(self) -> None:
+        """A damaged journal is refused; a damaged index makes room for a new one, which a refresh fills."""
+        refuse_damaged(self._journal_path)
+        Journal(self._journal_path).close()
+        aside = set_aside_damaged(index_path(self._journal_path))
+        if aside:
+            event(logger, logging.WARNING, "index.damaged", moved_to=str(aside))
+
     # ── index ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _refresh_before_reading(self) -> ImaprouterError | None:
@@ -188,6 +198,8 @@ class Service:
                 self._refresh_if_due()
                 failures = 0
                 pause = self._settings.cache.refresh_every.total_seconds()
+            except StoreDamaged:
+                raise
             except (PortalError, StoreError) as error:
                 if self._stop.is_set():
                     return

@@ -13,6 +13,7 @@ import click
 from imaprouter.cli.app import App, ReportingGroup
 from imaprouter.cli.cache import cache
 from imaprouter.cli.demo import demo, sandbox
+from imaprouter.cli.journal import journal
 from imaprouter.cli.marker import marker
 from imaprouter.cli.messages import explain, queue
 from imaprouter.cli.replay import replay
@@ -77,7 +78,7 @@ def _speak(context: click.Context, _option: click.Parameter, lang: str | None) -
         app.speak(lang)
 
 
-for command in (cache, demo, explain, marker, queue, replay, run, sandbox):
+for command in (cache, demo, explain, journal, marker, queue, replay, run, sandbox):
     cli.add_command(_speaking(command))
 
 
