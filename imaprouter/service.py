@@ -22,7 +22,7 @@ from imaprouter.arrival import WatchedFolder
 from imaprouter.binder.loop import BinderLoop
 from imaprouter.bitrix24.portal import Portal
 from imaprouter.config import MailboxSettings, Settings
-from imaprouter.errors import ImaprouterError, PortalError, StoreDamaged, StoreError
+from imaprouter.errors import ImaprouterError, MailboxError, PortalError, StoreDamaged, StoreError
 from imaprouter.log import event
 from imaprouter.mailbox import Account, backoff
 from imaprouter.reasons import ENGLISH
@@ -95,24 +95,32 @@ class Service:
     def run_once(self) -> int:
         """Refresh, catch up, bind what can be bound now; returns the number of messages recorded.
 
-        Raises the first ImaprouterError; a mailbox that fails does not keep the others from being read.
+        Raises the first ImaprouterError; a mailbox that fails does not keep the others from being read. It is
+        no error when a stop breaks off what is under way.
         """
         recorded = 0
         with exclusive(self._journal_path), _signals(self.stop), contextlib.closing(self._portal):
             self._examine_files()
-            first_error = self._refresh_before_reading()
-            for watcher in self._watchers:
-                try:
-                    recorded += watcher.run_once()
-                except ImaprouterError as error:
-                    event(
-                        logger, logging.ERROR, "folder.failed", folder=str(watcher.watched), error=str(error)
-                    )
-                    first_error = first_error or error
-            self._binder.run_until_quiet()
-        if first_error:
+            try:
+                first_error = self._refresh_before_reading()
+                for watcher in self._watchers:
+                    if self._stop.is_set():
+                        break
+                    try:
+                        recorded += watcher.run_once()
+                    except ImaprouterError as error:
+                        self._tell_of_error("folder.failed", error, folder=str(watcher.watched))
+                        first_error = first_error or error
+                self._binder.run_until_quiet()
+            except (MailboxError, PortalError) as error:
+                first_error = error
+        if first_error and not (self._stop.is_set() and isinstance(first_error, (MailboxError, PortalError))):
             raise first_error
         return recorded
+
+    def _tell_of_error(self, name: str, error: ImaprouterError, **fields: str) -> None:
+        if not self._stop.is_set():
+            event(logger, logging.ERROR, name, **fields, error=str(error))
 
     def bind_once(self) -> None:
         """Carry out what waits, without reading mail. Raises StoreBusy while a service runs, PortalError."""
@@ -187,7 +195,7 @@ class Service:
         except (PortalError, StoreError) as error:
             if not self._index_ready.is_set():
                 raise
-            event(logger, logging.ERROR, "index.refresh_failed", error=str(error))
+            self._tell_of_error("index.refresh_failed", error)
             return error
         return None
 
