@@ -132,13 +132,13 @@ class Book:
     def caught_up(self) -> bool:
         """Whether every message of the mailbox is on record, and nothing that is expected is under way."""
         known = self.office.messages()
-        places = {(message.folder, message.uidvalidity, message.uid) for message in known}
-        if any((mail.folder, mail.uidvalidity, mail.uid) not in places for mail in self.mailbox()):
-            return False
         ids = {message.envelope.message_id for message in known}
         if any(fate.known and message_id not in ids for message_id, fate in self.fates.items()):
             return False
-        return all(message.state in self._states(message) for message in known)
+        if any(message.state not in self._states(message) for message in known):
+            return False
+        places = {(message.folder, message.uidvalidity, message.uid) for message in known}
+        return all((mail.folder, mail.uidvalidity, mail.uid) in places for mail in self.mailbox())
 
     def mailbox(self) -> list[Mail]:
         """What lies in the watched folders now, asked of the server itself."""
@@ -203,11 +203,18 @@ def uphold(book: Book) -> None:
 
 
 def uphold_idle(pid: int, seconds: float = 2.0) -> None:
-    """Fail when the process, which has nothing to do, uses the CPU all the same."""
-    before = cpu_seconds(pid)
-    time.sleep(seconds)
-    used = cpu_seconds(pid) - before
-    assert used < IDLE_SHARE * seconds, f"{used:.2f} s of CPU in {seconds} s of idling"
+    """Fail when the process, which has nothing to do, uses the CPU all the same.
+
+    Something may just have been left to do: a busy loop is as busy the third time.
+    """
+    shares = []
+    for _ in range(3):
+        before = cpu_seconds(pid)
+        time.sleep(seconds)
+        shares.append((cpu_seconds(pid) - before) / seconds)
+        if shares[-1] < IDLE_SHARE:
+            return
+    raise AssertionError(f"idle, the process uses {shares} of a CPU")
 
 
 def cpu_seconds(pid: int) -> float:
