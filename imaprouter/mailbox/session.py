@@ -76,6 +76,8 @@ class Session:
     def connect(self) -> None:
         """Connect and log in; MailboxError, or MailboxLoginRefused for the credentials."""
         self.close()
+        # What a server refused once it may do after its next restart; a service runs for years.
+        self._idle_works = True
         if self._stop.is_set():
             raise MailboxError(f"{self.account}: stopped")
         tls = None if self.account.tls == "none" else tls_context(self.account)
@@ -101,7 +103,7 @@ class Session:
 
     @property
     def supports_idle(self) -> bool:
-        """Whether the server announces mail by itself: it has IDLE and has not refused it so far."""
+        """Whether the server announces mail by itself: it has IDLE and has not refused it on this line."""
         return self._idle_works and "IDLE" in self.capabilities
 
     def folders(self) -> list[str]:
