@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crash_laws import Expected, violations
 from dovecot import Dovecot
 from office import FIXTURES, Office, letter, sample_letter
 
+from faults.crash_laws import Expected, violations
+from faults.harness import SEED
+from faults.laws import SCORE, Verdict
 from imaprouter.errors import ImaprouterError
 from imaprouter.model import Result, State
 
-#: Of every sample here; change it to try other points.
-SEED = 20261124
 INSTALL_STRACE = "strace is not installed: apt-get install strace"
 PLANTED = Path(__file__).parent / "planted"
 
@@ -177,26 +177,9 @@ def plain(
     return _run(command(office, *words, planted=planted), timeout=timeout)
 
 
-@contextmanager
-def service(office: Office, *, planted: str = "") -> Iterator[subprocess.Popen[bytes]]:
-    """As `Office.service`, but of a program of `planted`."""
-    with office.output.open("ab") as output:
-        process = subprocess.Popen(
-            command(office, "--log-format", "json", "run", planted=planted),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=environment(),
-        )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(FIXTURES.parent)}
+    root = FIXTURES.parent
+    return {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"}
 
 
 def _run(words: Sequence[str], timeout: float = 100) -> subprocess.CompletedProcess[str]:
@@ -312,7 +295,7 @@ def restore(folder: Path, left: dict[Path, bytes]) -> None:
 
 
 class Summary:
-    """Counts cases; prints one line at the end."""
+    """Counts cases, here and for the whole suite; prints one line at the end."""
 
     def __init__(self, name: str, **facts: Any) -> None:
         self._name = name
@@ -322,6 +305,9 @@ class Summary:
 
     def add(self, case: object, broken: Sequence[str]) -> None:
         self.cases += 1
+        lost = [sentence for sentence in broken if "lost" in sentence]
+        doubled = [sentence for sentence in broken if "twice" in sentence or "times" in sentence]
+        SCORE.add(Verdict(lost, doubled, [each for each in broken if each not in lost + doubled]))
         self.broken += [f"{case}: {sentence}" for sentence in broken]
 
     def end(self) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from crash import Point, Stage, Summary, go_on, points, sample, traced
 from dovecot import Dovecot
+
+from faults.crash import Point, Stage, Summary, go_on, points, sample, traced
 
 DEFAULT = 24
 

@@ -11,10 +11,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from crash import SEED, Summary, moved, question, right
-from crash_laws import violations
 from dovecot import Dovecot
 from office import Office
+
+from faults.crash import Summary, moved, question, right
+from faults.crash_laws import violations
+from faults.harness import SEED
 
 MESSAGES = 300
 KINDS = (moved, right, moved, question, moved)

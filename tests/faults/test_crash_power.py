@@ -8,8 +8,10 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
-from crash import SEED, Point, Stage, Summary, go_on, left_by_power_cut, points, restore, sample, traced
 from dovecot import Dovecot
+
+from faults.crash import Point, Stage, Summary, go_on, left_by_power_cut, points, restore, sample, traced
+from faults.harness import SEED
 
 DEFAULT = 14
 

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from crash import Call, Point, Stage, Summary, go_on, moved, traced
 from dovecot import Dovecot
 from office import Office, letter
+
+from faults.crash import Call, Point, Stage, Summary, go_on, moved, traced
 
 
 @pytest.fixture(scope="module")

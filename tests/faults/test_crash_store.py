@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crash import moved, plain, question, right, service
-from crash_laws import violations
 from dovecot import Dovecot
 from office import Office
 
+from faults.crash import PLANTED, moved, plain, question, right
+from faults.crash_laws import violations
 from imaprouter.model import Result
 from imaprouter.store.index import index_path
 
@@ -121,7 +121,8 @@ def test_a_journal_that_stays_locked_ends_nothing(office: Office) -> None:
     """Longer than we wait for it: each part says so, tries again, and the service lives on."""
     written = [moved(number) for number in range(3)]
     office.sync.start(0.1)
-    with service(office, planted="impatient") as process:
+    office.program = [str(PLANTED / "impatient.py")]
+    with office.service() as process:
         office.until(lambda: office.heard("folder.opened"))
         backup = [sys.executable, "-c", _LOCK, str(office.folder / "imaprouter.db"), "60"]
         with subprocess.Popen(backup, stdout=subprocess.PIPE) as holder:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from marking import mark, plant
-
+from faults.planted.marking import mark, plant
 from imaprouter.cli import main
 from imaprouter.store.activities import Traces
 

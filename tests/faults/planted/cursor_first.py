@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from marking import mark, plant
-
+from faults.planted.marking import mark, plant
 from imaprouter.cli import main
 from imaprouter.mailbox import FetchResult
 from imaprouter.recorder import Recorder, envelope_of, mark_of

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from marking import mark, plant
-
+from faults.planted.marking import mark, plant
 from imaprouter.binder.correction import Correction
 from imaprouter.binder.orders import Job
 from imaprouter.cli import main

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from marking import mark, plant
 from sqlite_utils import Database, Migrations
 
+from faults.planted.marking import mark, plant
 from imaprouter.cli import main
 from imaprouter.store import database, journal
 from imaprouter.store.activities import Traces
