@@ -1,6 +1,7 @@
 """Is a file what was written to it? Quick looks before a start, and everything that `journal check` looks at.
 
-Reads only, and makes no file; works while a service runs.
+Makes no file, and works while a service runs. `examine` reads only; the look before a start rolls back what a
+crash has left half written.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from sqlite_utils import Database, Migrations
 
-from imaprouter.errors import StoreDamaged
+from imaprouter.errors import StoreDamaged, StoreError
 from imaprouter.model import Activity, Binding, Decision, Envelope
 from imaprouter.store.database import APPLICATION_ID, BUSY_SECONDS, translated
 from imaprouter.store.journal_schema import migrations
@@ -43,7 +45,7 @@ def damage(path: Path) -> str:
     if not path.exists() or not path.stat().st_size:
         return ""
     try:
-        with translated(path), closing(_readable(path)) as connection:
+        with translated(path), closing(_open(path, "rw")) as connection:
             found = [line for (line,) in connection.execute("PRAGMA quick_check(1)")]
     except StoreDamaged as error:
         return error.message
@@ -78,14 +80,19 @@ def examine(journal: Path) -> list[Check]:
         return [Check("file", False, f"{journal} does not exist", advice)]
     checks = [_mode(journal)]
     try:
-        with translated(journal), closing(_readable(journal)) as connection:
+        with translated(journal), closing(_open(journal, "ro")) as connection:
             return checks + list(_contents(connection))
     except StoreDamaged as error:
         return [*checks, Check("integrity", False, error.message, _RESTORE)]
+    except StoreError as error:
+        if "readonly" not in error.message:
+            raise
+        advice = "start the service: it rolls back what a crash left half written"
+        return [*checks, Check("integrity", False, "a write was broken off", advice)]
 
 
-def _readable(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+def _open(path: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_SECONDS)
 
 
 def _mode(journal: Path) -> Check:

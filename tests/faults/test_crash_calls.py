@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from dovecot import Dovecot
 
-from faults.crash import Point, Stage, Summary, go_on, points, sample, traced
+from faults.crash import Point, Stage, Summary, go_on, plain, points, sample, traced
 
 DEFAULT = 24
 
@@ -45,6 +47,24 @@ def sweep(stage: Stage, size: int | None) -> None:
 def test_killed_at_a_sample_of_its_calls(stage: Stage) -> None:
     """Every k-th write, sync and send: the next start goes on, nothing lost, nothing twice."""
     sweep(stage, DEFAULT)
+
+
+@pytest.mark.parametrize("name", ["imaprouter.db", "imaprouter-index.db"])
+def test_killed_while_a_file_is_made(stage: Stage, name: str) -> None:
+    """Its first page is half written and a rollback journal lies beside it; `journal check` only looks."""
+    with stage.scene() as office:
+        _, calls = traced(office)
+    syncs = [Path(call.path).name for call in calls if call.name == "fdatasync"]
+    with stage.scene() as office:
+        traced(office, Point("fdatasync", syncs.index(name) + 1).inject("signal=KILL"))
+        left = office.folder / f"{name}-journal"
+        assert left.stat().st_size
+        if name == "imaprouter.db":
+            checked = plain(office, "journal", "check")
+            assert checked.returncode == 1
+            assert "a write was broken off" in checked.stdout
+            assert left.stat().st_size
+        assert go_on(office, stage.expected) == []
 
 
 @pytest.mark.long
