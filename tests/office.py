@@ -81,12 +81,15 @@ class Office:
         quirks: Quirks | None = None,
         limits: Limits = UNLIMITED,
         snapshot: dict[str, Any] | None = None,
+        clock: Callable[[], datetime] | None = None,
+        zone: timedelta = timedelta(hours=3),
     ) -> None:
+        """`clock` and `zone` are the portal's."""
         self.folder = folder
         self.dovecot = dovecot
         self.user = user
         crm = snapshot or json.loads((FIXTURES / "crm.json").read_bytes())
-        self.portal = Portal(crm, quirks=quirks, limits=limits, code=CODE)
+        self.portal = Portal(crm, quirks=quirks, limits=limits, code=CODE, clock=clock, offset=zone)
         #: TOML values by dotted key; tests change them before the service starts.
         self.options = {
             "portal.requests_per_second": "100.0",
@@ -101,6 +104,8 @@ class Office:
         #: Further [[mailboxes]] tables.
         self.further_mailboxes = ""
         self.output = folder / "service.log"
+        #: What Python runs as the service.
+        self.program = ["-m", "imaprouter"]
         for name in ("INBOX", "Sent"):
             dovecot.maildir(user, name)
 
@@ -159,8 +164,7 @@ class Office:
         """The service as a process of its own; killed at the end if it still runs."""
         command = [
             sys.executable,
-            "-m",
-            "imaprouter",
+            *self.program,
             "--config",
             str(self.config),
             "--log-format",
