@@ -129,6 +129,19 @@ class Book:
         self.fates[message_id], self.subjects[message_id] = fate, subject
         return message_id
 
+    def repeat(self, activity_id: int) -> int:
+        """Let the portal make a second activity of the same mail; returns its id."""
+        crm = self.office.portal.crm
+        with crm.lock:
+            row = {**crm.activity(activity_id), "ORIGINATOR_ID": "", "ORIGIN_ID": "", "RESPONSIBLE_ID": None}
+            landing = self.landings[activity_id]
+            pairs = [(binding.type_id, binding.entity_id) for binding in landing]
+            del row["ID"]
+            number = crm.add_activity(row, pairs)
+            self.activities[number] = self.activities[activity_id]
+            self.landings[number] = landing
+        return number
+
     def caught_up(self) -> bool:
         """Whether every message of the mailbox is on record, and nothing that is expected is under way."""
         known = self.office.messages()
