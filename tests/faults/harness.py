@@ -62,7 +62,7 @@ class Site(Office):
         #: TOML of the first mailbox: 'none' speaks clear text.
         self.tls = "none"
         self.program = [str(Path(__file__).with_name("quick.py"))]
-        self.options |= {"routing.loop.limit": "0", "portal.timeout": "'2s'", "portal.burst": "1000"}
+        self.options |= {"routing.loop.limit": "0", "portal.timeout": "'1s'", "portal.burst": "1000"}
         self._number = 0
         #: The service, where it runs through more than one case.
         self.running: subprocess.Popen[bytes] | None = None
