@@ -131,9 +131,18 @@ class PortalOutcomeUnknown(PortalError):
 
 
 class PortalDenied(PortalError):
-    """The webhook, its scope, the plan or a right does not allow the call."""
+    """The webhook, its scope, the plan or a right does not allow the call.
+
+    `everything`: it is the webhook or the plan, so no other call is allowed either until a person has acted.
+    """
 
     exit_code = 77
+
+    def __init__(
+        self, message: str, *, code: str = "", method: str = "", advice: str = "", everything: bool = False
+    ) -> None:
+        super().__init__(message, code=code, method=method, advice=advice)
+        self.everything = everything
 
 
 class PortalRefused(PortalError):

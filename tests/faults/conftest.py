@@ -33,11 +33,12 @@ def site(shared: Shared, request: pytest.FixtureRequest) -> Site:
 def make_site(
     tmp_path: Path, dovecot: Dovecot, user: str, request: pytest.FixtureRequest
 ) -> Iterator[Callable[..., Site]]:
-    """A site of the case's own, on the mail server that all share; its service is started by `case`."""
+    """A site of the case's own, on the tests' mail server or on `dovecot`; `case` starts its service."""
     with ExitStack() as stack:
 
         def make(**options: Any) -> Site:
-            return stack.enter_context(Site(tmp_path, dovecot, user, name=request.node.name, **options))
+            options = {"dovecot": dovecot, "user": user, "name": request.node.name, **options}
+            return stack.enter_context(Site(tmp_path, **options))
 
         yield make
 

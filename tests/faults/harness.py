@@ -54,7 +54,7 @@ class Site(Office):
     ) -> None:
         """`name`: the case's, for its seed. `folders`: what is watched beside Sent. Further: `Office`'s."""
         super().__init__(folder, dovecot, user, **portal)
-        self._watched = (*folders, "Sent")
+        self.synced_folders = self.watched = (*folders, "Sent")
         self.mailbox_options["folders"] = json.dumps(folders, ensure_ascii=False)
         for each in folders:
             dovecot.maildir(user, each)
@@ -62,10 +62,11 @@ class Site(Office):
         #: TOML of the first mailbox: 'none' speaks clear text.
         self.tls = "none"
         self.program = [str(Path(__file__).with_name("quick.py"))]
-        self.options |= {"routing.loop.limit": "0", "portal.timeout": "'2s'", "portal.burst": "1000"}
+        self.options |= {"routing.loop.limit": "0", "portal.timeout": "'1s'", "portal.burst": "1000"}
         self._number = 0
         #: The service, where it runs through more than one case.
         self.running: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         #: False while a case runs, and after one that failed.
         self.whole = True
         self._said_before = 0
@@ -75,7 +76,7 @@ class Site(Office):
         self._proxies = contextlib.ExitStack()
         self.mail = self._proxies.enter_context(Proxy(self.dovecot.port))
         self.rest = self._proxies.enter_context(Proxy(urlsplit(self.portal.webhook_url).port or 0))
-        self.book = Book(self, folders=self._watched)
+        self.book = Book(self, folders=self.watched)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -106,6 +107,10 @@ class Site(Office):
         self.random.shuffle(wanted)
         return [self.book.post(*self.written(kind), folder=folder) for kind in wanted]
 
+    def forget_uids(self) -> None:
+        """The portal reads its mailbox anew; what it stored it knows by header, date and size."""
+        self.sync._next_uid.clear()
+
     # ── a case ────────────────────────────────────────────────────────────────────────────────────────
 
     @contextlib.contextmanager
@@ -115,25 +120,31 @@ class Site(Office):
         `warm`: the service has handled three letters before. `idle`: seconds in which it must be quiet.
         """
         if self.running:
-            self.begin()
+            self.begin(self.running)
             yield self.running
             self.end(self.running, idle=idle)
             return
         with self.service() as process:
             if warm:
                 self.warm_up()
-            self.begin()
+            self.begin(process)
             yield process
             self.end(process, idle=idle)
             assert self.stop(process) == 0
+
+    @property
+    def pid(self) -> int:
+        """The running service's."""
+        assert self.process is not None
+        return self.process.pid
 
     def warm_up(self) -> None:
         self.post()
         self.sync.sync_once()
         self.until(self.book.caught_up)
 
-    def begin(self) -> None:
-        self.whole = False
+    def begin(self, process: subprocess.Popen[bytes]) -> None:
+        self.whole, self.process = False, process
         self._said_before = len(self.events())
 
     def end(self, process: subprocess.Popen[bytes], *, idle: float) -> None:
@@ -153,9 +164,13 @@ class Site(Office):
 
     # ── what a case waits for ─────────────────────────────────────────────────────────────────────────
 
+    def news(self) -> list[dict[str, Any]]:
+        """What the service has logged since the case began."""
+        return self.events()[self._said_before :]
+
     def said(self, name: str) -> int:
         """How often the service has logged an event since the case began."""
-        return sum(event["event"] == name for event in self.events()[self._said_before :])
+        return sum(event["event"] == name for event in self.news())
 
     def until_said(self, name: str, times: int = 1) -> None:
         self.until(lambda: self.said(name) >= times)
@@ -163,6 +178,10 @@ class Site(Office):
     def until_known(self, message_id: str) -> None:
         """Wait until a letter is on record."""
         self.until(lambda: any(m.envelope.message_id == message_id for m in self.messages()))
+
+
+#: What the shared site watches beside Sent; people and faults move mail between them.
+CLIENTS, CYRILLIC = "Clients", "Клиенты/Договоры & акты"
 
 
 class Shared:
@@ -182,7 +201,9 @@ class Shared:
             folder = self._folder / str(self._number)
             folder.mkdir()
             dovecot = self._parts.enter_context(Dovecot())
-            site = self._parts.enter_context(Site(folder, dovecot, "shared", name=name))
+            site = self._parts.enter_context(
+                Site(folder, dovecot, "shared", name=name, folders=("INBOX", CLIENTS, CYRILLIC))
+            )
             site.running = self._parts.enter_context(site.service())
             site.warm_up()
             self._site = site

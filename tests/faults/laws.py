@@ -115,7 +115,10 @@ class Book:
         #: Activity to Message-ID, and to its first bindings.
         self.activities: dict[int, str] = {}
         self.landings: dict[int, list[Binding]] = {}
-        self._landed: dict[int, int] = {}
+        #: Deal to its responsible; a deal may be deleted later.
+        self.responsibles = {
+            int(number): int(row["ASSIGNED_BY_ID"]) for number, row in office.portal.crm.entities[2].items()
+        }
         self._watch_landings()
 
     def post(self, raw: bytes, fate: Fate | None = None, *, folder: str = "INBOX") -> str:
@@ -128,6 +131,19 @@ class Book:
         message_id, subject = _id_and_subject(raw)
         self.fates[message_id], self.subjects[message_id] = fate, subject
         return message_id
+
+    def repeat(self, activity_id: int) -> int:
+        """Let the portal make a second activity of the same mail; returns its id."""
+        crm = self.office.portal.crm
+        with crm.lock:
+            row = {**crm.activity(activity_id), "ORIGINATOR_ID": "", "ORIGIN_ID": "", "RESPONSIBLE_ID": None}
+            landing = self.landings[activity_id]
+            pairs = [(binding.type_id, binding.entity_id) for binding in landing]
+            del row["ID"]
+            number = crm.add_activity(row, pairs)
+            self.activities[number] = self.activities[activity_id]
+            self.landings[number] = landing
+        return number
 
     def caught_up(self) -> bool:
         """Whether every message of the mailbox is on record, and nothing that is expected is under way."""
@@ -143,9 +159,6 @@ class Book:
     def mailbox(self) -> list[Mail]:
         """What lies in the watched folders now, asked of the server itself."""
         return list(self._read_mailbox())
-
-    def responsible_at_landing(self, activity_id: int) -> int:
-        return self._landed.get(activity_id, 0)
 
     def _states(self, message: StoredMessage) -> frozenset[State]:
         fate = self.fates.get(message.envelope.message_id, Fate())
@@ -179,7 +192,6 @@ class Book:
                 number = imported.activity_id
                 self.activities[number] = letter.message_id.strip("<>")
                 self.landings[number] = [Binding(*pair) for pair in crm.bindings(number)]
-                self._landed[number] = int(crm.activity(number)["RESPONSIBLE_ID"])
             return imported
 
         importer.take = watched  # type: ignore[method-assign]
@@ -266,7 +278,7 @@ def _bound_right(book: Book, activity_id: int, fate: Fate, verdict: Verdict) -> 
     kept = {binding for binding in landing if not binding.is_deal and not binding.is_lead}
     if not _is_right(bound, wanted) or not kept <= set(bound):
         verdict.wrong.append(f"{what} instead of {wanted}")
-    responsible = _responsible(book.office, fate.target)
+    responsible = _responsible(book, fate.target)
     if responsible and int(crm.activity(activity_id)["RESPONSIBLE_ID"]) != responsible:
         verdict.wrong.append(f"activity {activity_id} is not user {responsible}'s")
 
@@ -280,7 +292,7 @@ def _told_once(book: Book, verdict: Verdict) -> None:
         for user_id, times in Counter(of_it).items():
             if times > fate.copies:
                 verdict.doubled.append(f"user {user_id} was told {times} times of {message_id}")
-            if user_id != _responsible(book.office, fate.target):
+            if user_id != _responsible(book, fate.target):
                 verdict.wrong.append(f"user {user_id} was told of {message_id}, which is not his")
         wanted = _wanted(fate.target)
         landings = [book.landings[n] for n, mid in book.activities.items() if mid == message_id]
@@ -296,13 +308,10 @@ def _is_right(bound: list[Binding], wanted: Binding) -> bool:
     return wanted in bound and not any(binding.is_deal for binding in bound if binding != wanted)
 
 
-def _responsible(office: Office, target: Target | None) -> int:
-    """Whose deal it is; 0 for what is no deal, or no longer there."""
+def _responsible(book: Book, target: Target | None) -> int:
+    """Whose deal it is; 0 for what is no deal."""
     wanted = _wanted(target)
-    if wanted is None or not wanted.is_deal:
-        return 0
-    row = office.portal.crm.entity((wanted.type_id, wanted.entity_id)) or {}
-    return int(row.get("ASSIGNED_BY_ID") or 0)
+    return book.responsibles.get(wanted.entity_id, 0) if wanted and wanted.is_deal else 0
 
 
 def _touches(write: Any, activity_id: int) -> bool:

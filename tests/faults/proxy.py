@@ -89,6 +89,9 @@ class Proxy:
         """Nothing passes any more, in neither direction, and nobody is told."""
         self._flowing.clear()
 
+    def resume(self) -> None:
+        self._flowing.set()
+
     def fin(self) -> None:
         """End every connection in order."""
         for line in self._all_lines():
