@@ -4,6 +4,7 @@
     ├── ConfigError                 exit 2   the configuration file or a command's words; all problems at once
     ├── StoreError                  exit 1   the journal or the index file
     │   ├── StoreBusy               exit 75  another service runs on this journal
+    │   ├── StoreDamaged            exit 1   not what was written, or the disk fails
     │   ├── StoreTooNew             exit 1   written by a later version
     │   └── StoreOutdated           exit 1   written by an earlier version, and opened for reading only
     ├── MailboxError                exit 69  an IMAP server: unreachable, dropped the line, answered nonsense
@@ -58,6 +59,10 @@ class StoreBusy(StoreError):
 
     exit_code = 75
     temporary = True
+
+
+class StoreDamaged(StoreError):
+    """The file is not what was written to it, or the disk does not keep what is written."""
 
 
 class StoreTooNew(StoreError):
@@ -126,9 +131,18 @@ class PortalOutcomeUnknown(PortalError):
 
 
 class PortalDenied(PortalError):
-    """The webhook, its scope, the plan or a right does not allow the call."""
+    """The webhook, its scope, the plan or a right does not allow the call.
+
+    `everything`: it is the webhook or the plan, so no other call is allowed either until a person has acted.
+    """
 
     exit_code = 77
+
+    def __init__(
+        self, message: str, *, code: str = "", method: str = "", advice: str = "", everything: bool = False
+    ) -> None:
+        super().__init__(message, code=code, method=method, advice=advice)
+        self.everything = everything
 
 
 class PortalRefused(PortalError):

@@ -21,7 +21,7 @@ from imaprouter.bitrix24.clients import (
 from imaprouter.bitrix24.portal import Portal
 from imaprouter.copies import together
 from imaprouter.decide import decide
-from imaprouter.errors import PortalError
+from imaprouter.errors import PortalDenied, PortalError
 from imaprouter.log import event
 from imaprouter.model import Company, Contact, Deal, Direction, Question, State
 from imaprouter.store.index import Index
@@ -117,13 +117,13 @@ def _fetch_what_may_be_read(portal: Portal, index: Index, questions: set[Questio
     try:
         fetch_answers(portal, index, questions)
     except PortalError as error:
-        if error.temporary:
+        if _is_no_answer(error):
             raise
         for question in sorted(questions, key=lambda each: (each.about, each.key)):
             try:
                 fetch_answers(portal, index, [question])
             except PortalError as refusal:
-                if refusal.temporary:
+                if _is_no_answer(refusal):
                     raise
                 event(
                     logger,
@@ -133,6 +133,11 @@ def _fetch_what_may_be_read(portal: Portal, index: Index, questions: set[Questio
                     key=question.key,
                     error=str(refusal),
                 )
+
+
+def _is_no_answer(error: PortalError) -> bool:
+    """Whether the question stays open: the portal could not be asked, or nothing at all may be asked now."""
+    return error.temporary or (isinstance(error, PortalDenied) and error.everything)
 
 
 def fetch_answers(portal: Portal, index: Index, questions: Iterable[Question]) -> None:

@@ -26,7 +26,14 @@ from imaprouter.arrival import WatchedFolder
 from imaprouter.binder.loop import BinderLoop
 from imaprouter.bitrix24.portal import Portal
 from imaprouter.config import MailboxSettings, Settings
-from imaprouter.errors import ConfigError, ImaprouterError, PortalError, StoreError
+from imaprouter.errors import (
+    ConfigError,
+    ImaprouterError,
+    MailboxError,
+    PortalError,
+    StoreDamaged,
+    StoreError,
+)
 from imaprouter.log import event
 from imaprouter.mailbox import Account, backoff
 from imaprouter.pulse import PulseWriter
@@ -37,6 +44,7 @@ from imaprouter.store.database import open_to_others
 from imaprouter.store.index import Index, index_path
 from imaprouter.store.journal import Journal
 from imaprouter.store.lock import exclusive
+from imaprouter.store.soundness import refuse_damaged, set_aside_damaged
 from imaprouter.teller import Teller
 from imaprouter.watcher import Watcher
 
@@ -75,7 +83,7 @@ class Service:
     def run(self) -> None:
         """Run until SIGTERM, SIGINT or `stop()`. Raises StoreBusy, or what ended a part unexpectedly."""
         with exclusive(self._journal_path), _signals(self.stop, self.reload):
-            self._open_journal()
+            self._examine_files()
             threads = self._start()
             event(logger, logging.INFO, "service.started", folders=len(self._parts.watchers))
             while not self._ending.wait(0.5):
@@ -91,28 +99,40 @@ class Service:
     def run_once(self) -> int:
         """Refresh, catch up, bind what can be bound now; returns the number of messages recorded.
 
-        Raises the first ImaprouterError; a mailbox that fails does not keep the others from being read.
+        Raises the first ImaprouterError; a mailbox that fails does not keep the others from being read. It is
+        no error when a stop breaks off what is under way.
         """
         with exclusive(self._journal_path), _signals(self.stop), contextlib.closing(self._parts.portal):
-            self._open_journal()
+            self._examine_files()
             try:
                 recorded, first_error = self._everything_once()
             finally:
                 self._parts.teller.look()
-        if first_error:
+        stopped = self._parts.stop.is_set() and isinstance(first_error, (MailboxError, PortalError))
+        if first_error and not stopped:
             raise first_error
         return recorded
 
     def _everything_once(self) -> tuple[int, ImaprouterError | None]:
-        recorded, first_error = 0, self._refresh_before_reading()
-        for watcher in self._parts.watchers:
-            try:
-                recorded += watcher.run_once()
-            except ImaprouterError as error:
-                event(logger, logging.ERROR, "folder.failed", folder=str(watcher.watched), error=str(error))
-                first_error = first_error or error
-        self._parts.binder.run_until_quiet()
+        recorded, first_error = 0, None
+        try:
+            first_error = self._refresh_before_reading()
+            for watcher in self._parts.watchers:
+                if self._parts.stop.is_set():
+                    break
+                try:
+                    recorded += watcher.run_once()
+                except ImaprouterError as error:
+                    self._tell_of_error("folder.failed", error, folder=str(watcher.watched))
+                    first_error = first_error or error
+            self._parts.binder.run_until_quiet()
+        except (MailboxError, PortalError) as error:
+            first_error = error
         return recorded, first_error
+
+    def _tell_of_error(self, name: str, error: ImaprouterError, **fields: str) -> None:
+        if not self._parts.stop.is_set():
+            event(logger, logging.ERROR, name, **fields, error=str(error))
 
     def bind_once(self) -> None:
         """Carry out what waits, without reading mail. Raises StoreBusy while a service runs, PortalError."""
@@ -127,12 +147,6 @@ class Service:
     def reload(self) -> None:
         """Let `run` take up the configuration as it is now; may be called from any thread."""
         self._hung_up.set()
-
-    def _open_journal(self) -> None:
-        """Migrate it before the parts need it, and say when others can read it all the same."""
-        Journal(self._journal_path).close()
-        for path in open_to_others(self._journal_path):
-            event(logger, logging.WARNING, "store.open_to_others", path=str(path), advice="chmod 600")
 
     # ── another configuration ─────────────────────────────────────────────────────────────────────────
 
@@ -221,6 +235,19 @@ class Service:
                 thread.join(max(0.0, deadline + GRACE - time.monotonic()))
         self._parts.portal.close()
 
+    def _examine_files(self) -> None:
+        """Migrate the journal before the parts need it, and say when others can read it all the same.
+
+        A damaged journal is refused; a damaged index makes room for a new one, which a refresh fills.
+        """
+        refuse_damaged(self._journal_path)
+        Journal(self._journal_path).close()
+        aside = set_aside_damaged(index_path(self._journal_path))
+        if aside:
+            event(logger, logging.WARNING, "index.damaged", moved_to=str(aside))
+        for path in open_to_others(self._journal_path):
+            event(logger, logging.WARNING, "store.open_to_others", path=str(path), advice="chmod 600")
+
     # ── index ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _refresh_before_reading(self) -> ImaprouterError | None:
@@ -231,7 +258,7 @@ class Service:
         except (PortalError, StoreError) as error:
             if not self._index_ready.is_set():
                 raise
-            event(logger, logging.ERROR, "index.refresh_failed", error=str(error))
+            self._tell_of_error("index.refresh_failed", error)
             return error
         return None
 
@@ -242,6 +269,8 @@ class Service:
                 self._refresh_if_due()
                 failures = 0
                 pause = self._parts.settings.cache.refresh_every.total_seconds()
+            except StoreDamaged:
+                raise
             except (PortalError, StoreError) as error:
                 if self._parts.stop.is_set():
                     return

@@ -25,6 +25,7 @@ from imaprouter.errors import (
     ImaprouterError,
     MailboxError,
     MailboxLoginRefused,
+    StoreDamaged,
     StoreError,
 )
 from imaprouter.ledger import broken_continuity
@@ -67,7 +68,7 @@ class Watcher:
         self._pulse = PulseWriter(journal_path, watched.part, stop)
 
     def run(self) -> None:
-        """Watch until `stop`; begin again for ever, ever more slowly while it fails."""
+        """Watch until `stop`; begin again for ever, ever more slowly while it fails. Raises StoreDamaged."""
         failures = 0
         while not self._stop.is_set():
             try:
@@ -78,12 +79,14 @@ class Watcher:
                     event(
                         logger, logging.INFO, "folder.opened", folder=str(self.watched), cursor=folder.cursor
                     )
-                    failures = 0
                     while not self._stop.is_set():
                         folder = self._catch_up(recorder, folder)
-                        # Not before: a folder that opens and cannot be read fails all the same.
+                        # Not before: a folder that opens and cannot be read is a failure like any other.
+                        failures = 0
                         self._pulse.works()
                         self._session.wait(SAFETY_POLL)
+            except StoreDamaged:
+                raise
             except (MailboxError, StoreError) as error:
                 if self._stop.is_set():
                     break

@@ -166,6 +166,13 @@ class Dovecot:
         self.stop()
         self.start()
 
+    def freeze(self) -> None:
+        """SIGSTOP for the master and every process of it: connections are still accepted, by the kernel."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
     def kick(self, user: str) -> None:
         """Disconnect a user as an administrator does: BYE, then end of file."""
         self.doveadm("kick", user)
@@ -255,6 +262,11 @@ class Dovecot:
         process.wait(timeout=10)
         while self._answers():  # children that are not quite dead yet hold the port
             time.sleep(0.01)
+
+    def _signal(self, what: signal.Signals) -> None:
+        if self._process is None:
+            raise RuntimeError("not running")
+        os.killpg(self._process.pid, what)
 
     def _answers(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):

@@ -81,12 +81,15 @@ class Office:
         quirks: Quirks | None = None,
         limits: Limits = UNLIMITED,
         snapshot: dict[str, Any] | None = None,
+        clock: Callable[[], datetime] | None = None,
+        zone: timedelta = timedelta(hours=3),
     ) -> None:
+        """`clock` and `zone` are the portal's."""
         self.folder = folder
         self.dovecot = dovecot
         self.user = user
         crm = snapshot or json.loads((FIXTURES / "crm.json").read_bytes())
-        self.portal = Portal(crm, quirks=quirks, limits=limits, code=CODE)
+        self.portal = Portal(crm, quirks=quirks, limits=limits, code=CODE, clock=clock, offset=zone)
         #: TOML values by dotted key; tests change them before the service starts.
         self.options = {
             "portal.requests_per_second": "100.0",
@@ -98,9 +101,15 @@ class Office:
         }
         self.mailbox_options = {"addresses": "['sales@company.ru']"}
         self.start = "all"
+        #: What the portal imports.
+        self.synced_folders: tuple[str, ...] = ("INBOX", "Sent")
         #: Further [[mailboxes]] tables.
         self.further_mailboxes = ""
         self.output = folder / "service.log"
+        #: What Python runs as the service.
+        self.program = ["-m", "imaprouter"]
+        #: How many seconds `until` waits.
+        self.patience = PATIENCE
         for name in ("INBOX", "Sent"):
             dovecot.maildir(user, name)
 
@@ -115,6 +124,7 @@ class Office:
                 password=self.dovecot.password,
                 owner_user_id=4,
                 public=True,
+                folders=self.synced_folders,
             )
         )
         return self
@@ -159,8 +169,7 @@ class Office:
         """The service as a process of its own; killed at the end if it still runs."""
         command = [
             sys.executable,
-            "-m",
-            "imaprouter",
+            *self.program,
             "--config",
             str(self.config),
             "--log-format",
@@ -255,11 +264,11 @@ class Office:
 
     def until(self, condition: Callable[[], object]) -> None:
         """Wait for what the service does in its own time."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + self.patience
         while not condition():
             if time.monotonic() > end:
                 log = self.output.read_text("utf-8") if self.output.exists() else ""
-                raise AssertionError(f"it did not happen within {PATIENCE} s; the log:\n{log[-4000:]}")
+                raise AssertionError(f"it did not happen within {self.patience} s; the log:\n{log[-4000:]}")
             time.sleep(0.05)
 
     def settled(self, count: int) -> bool:

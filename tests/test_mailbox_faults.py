@@ -83,7 +83,7 @@ def ended_by_the_server(peer: Peer) -> None:
 
 @pytest.mark.parametrize("ending", [refused, ended_by_the_server])
 def test_a_server_that_does_not_keep_idle_is_polled(ending: Handler) -> None:
-    """For good: IDLE is not asked for again."""
+    """IDLE is not asked for again on this connection."""
 
     def handler(peer: Peer) -> None:
         peer.greet()
@@ -100,6 +100,24 @@ def test_a_server_that_does_not_keep_idle_is_polled(ending: Handler) -> None:
     with opened(handler) as reader:
         assert reader.wait(LONG)
         assert not reader.supports_idle
+        assert reader.wait(LONG)
+
+
+def test_a_server_that_refused_idle_may_have_it_on_the_next_connection() -> None:
+    def refusing(peer: Peer) -> None:
+        peer.greet()
+        refused(peer)
+        serving(peer)
+
+    def announcing(peer: Peer) -> None:
+        peer.greet()
+        peer.done(peer.idle(b"+ idling\r\n* 1 EXISTS\r\n"))
+        serving(peer)
+
+    with opened(refusing, announcing) as reader:
+        assert reader.wait(0.01) is False
+        reader.connect()
+        reader.open("INBOX")
         assert reader.wait(LONG)
 
 

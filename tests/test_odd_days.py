@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from dovecot import Dovecot
 from office import Office, letter, sample_letter
 from test_pairing import ENVELOPE, MOMENT, activity, message
 
-from imaprouter.errors import StoreError
+from imaprouter.errors import PortalDenied, StoreError
 from imaprouter.model import Address, Finding, Letter, Result, State, Target, Verdict, deal
 from imaprouter.pairing import agrees, pair
 from imaprouter.reasons import why
@@ -205,6 +206,57 @@ def test_a_notification_that_a_limit_struck_is_sent_later(office: Office) -> Non
     office.make_due()
     office.run_once()
     assert (office.told(), states(office)) == ([5], [(State.SETTLED, Result.MOVED)])
+
+
+@pytest.mark.parametrize("kind", ["error", "http_403_html"])
+def test_a_webhook_that_is_barred_between_move_and_notification_loses_none(
+    office: Office, kind: Literal["error", "http_403_html"]
+) -> None:
+    """The request as a whole is refused: responsible and notification follow when the webhook is back."""
+    office.options["binding.stamp"] = "false"
+    office.deliver(sample_letter("reply-to-masha"))
+    (number,) = office.sync.sync_once()
+    office.portal.faults.add(kind, method="crm.activity.update", status=401, code="INVALID_CREDENTIALS")
+    office.run_once()
+    assert (office.told(), office.messages()[0].state) == ([], State.FAILED)
+    office.make_due()
+    office.run_once()
+    assert (office.told(), states(office)) == ([5], [(State.SETTLED, Result.MOVED)])
+    assert office.portal.crm.activity(number)["RESPONSIBLE_ID"] == 5
+
+
+def test_a_webhook_that_is_barred_leaves_questions_open(office: Office) -> None:
+    """What could not be asked is asked later, and not decided without."""
+    office.run_once()
+    crm = office.portal.crm
+    young = {"ID": 900, "TITLE": "Новая", "STAGE_SEMANTIC_ID": "P", "ASSIGNED_BY_ID": 5, "COMPANY_ID": 13}
+    crm.add(2, {**young, "CONTACT_IDS": [24], "DATE_CREATE": "2026-11-03T11:00:00+03:00"})
+    crm.add(3, {"ID": 901, "NAME": "Новая", "EMAIL": [{"VALUE": "young@client-sample.ru"}]})
+    crm.set_deal(900, CONTACT_IDS=[901])
+    office.deliver(letter("young@client-sample.ru", "masha@company.ru", cc="sales@company.ru"))
+    office.portal.faults.add(
+        "error", method="crm.duplicate.findbycomm", times=2, status=401, code="INVALID_CREDENTIALS"
+    )
+    with pytest.raises(PortalDenied):
+        office.run_once()
+    office.portal.faults.clear()
+    office.run_once()
+    assert office.messages()[0].decision.target == deal(900)
+
+
+def test_a_webhook_that_is_barred_ends_no_watching(office: Office) -> None:
+    """A person decides in Bitrix24 after the webhook is back: it is seen, and the thread follows him."""
+    office.run_once()
+    office.deliver(letter(subject="Question"))
+    (number,) = office.sync.sync_once()
+    office.portal.faults.add(
+        "error", method="crm.activity.binding.list", status=401, code="INVALID_CREDENTIALS"
+    )
+    office.run_once()
+    office.run_once()
+    office.portal.crm.move_by_hand(number, (2, 2), (2, 3))
+    office.run_once()
+    assert office.messages()[0].person_target == deal(3)
 
 
 # ── late, doubled, renumbered ──────────────────────────────────────────────────────────────────────

@@ -15,7 +15,16 @@ from datetime import UTC, datetime, timedelta
 from gettext import NullTranslations
 
 from imaprouter import plan
-from imaprouter.binder.orders import Job, Order, Targets, command_for, error_of, origin_id, outcome_of
+from imaprouter.binder.orders import (
+    Job,
+    Order,
+    Targets,
+    command_for,
+    error_of,
+    is_barred,
+    origin_id,
+    outcome_of,
+)
 from imaprouter.bitrix24 import writes
 from imaprouter.bitrix24.activities import activities_by_id, bindings
 from imaprouter.bitrix24.clients import automatic_leads
@@ -267,8 +276,15 @@ class Correction:
             # A notification whose outcome is unknown is never repeated.
             if error and error.temporary and not (order.user_id and isinstance(error, PortalOutcomeUnknown))
         }
+        barred = {
+            order.job.id: error
+            for order, error in zip(orders, errors, strict=True)
+            if error and is_barred(error)
+        }
         for job in jobs:
-            if job.id not in unfinished:
+            if job.id in barred:
+                self._put_off(job, barred[job.id], now)
+            elif job.id not in unfinished:
                 self._settle(job, Result.MOVED, now)
 
     def _notification(self, job: Job, deal: Deal) -> Order:
@@ -318,7 +334,7 @@ class Correction:
             traces.finish_notice(message_id, order.user_id, "sent")
         elif isinstance(error, PortalOutcomeUnknown):
             traces.finish_notice(message_id, order.user_id, "unknown")
-        elif error.temporary:
+        elif error.temporary or is_barred(error):
             # Nothing was executed: the next attempt may try again.
             traces.release_notice(message_id, order.user_id)
         else:

@@ -18,7 +18,7 @@ from imaprouter.binder.pairs import Pairs
 from imaprouter.binder.people import People
 from imaprouter.bitrix24.activities import email_activities_starting
 from imaprouter.bitrix24.portal import Portal
-from imaprouter.errors import PortalError, StoreError
+from imaprouter.errors import PortalError, StoreDamaged, StoreError
 from imaprouter.log import event
 from imaprouter.lookup import answer_questions, reconsider
 from imaprouter.mailbox import backoff
@@ -74,24 +74,25 @@ class BinderLoop:
         self._news.set()
 
     def run(self) -> None:
-        """Rounds until `stop`; while the portal fails they come ever more slowly."""
+        """Rounds until `stop`; while portal or disk fail they come ever more slowly. Raises StoreDamaged."""
         failures = 0
-        with opened(self._journal_path) as (journal, knowledge):
-            while not self._stop.is_set():
-                self._news.clear()
-                try:
-                    self._round(journal, knowledge)
-                    failures = 0
-                    self._wait(journal, self._pause(journal))
-                except (PortalError, StoreError) as error:
-                    failures += 1
-                    self._pulse.fails(error)
-                    pause = backoff(failures, random=random.random)
-                    if not self._stop.is_set():
-                        event(
-                            logger, logging.ERROR, "binder.failed", error=str(error), again_in=f"{pause:.0f}s"
-                        )
-                    self._stop.wait(pause)
+        while not self._stop.is_set():
+            try:
+                with opened(self._journal_path) as (journal, knowledge):
+                    while not self._stop.is_set():
+                        self._news.clear()
+                        self._round(journal, knowledge)
+                        failures = 0
+                        self._wait(journal, self._pause(journal))
+            except StoreDamaged:
+                raise
+            except (PortalError, StoreError) as error:
+                failures += 1
+                self._pulse.fails(error)
+                pause = backoff(failures, random=random.random)
+                if not self._stop.is_set():
+                    event(logger, logging.ERROR, "binder.failed", error=str(error), again_in=f"{pause:.0f}s")
+                self._stop.wait(pause)
 
     def run_until_quiet(self) -> None:
         """Rounds until nothing more can be done now. Raises PortalError."""

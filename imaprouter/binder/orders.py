@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from imaprouter import plan
 from imaprouter.bitrix24 import writes
 from imaprouter.bitrix24.clients import companies_by_id, contacts_by_id, deals_by_id, leads_by_id
-from imaprouter.bitrix24.commands import Answer, Command
+from imaprouter.bitrix24.commands import BATCH, Answer, Command
 from imaprouter.bitrix24.portal import Portal
-from imaprouter.errors import PortalError, PortalOutcomeUnknown, PortalRefused
+from imaprouter.errors import PortalDenied, PortalError, PortalOutcomeUnknown, PortalRefused
 from imaprouter.model import Binding, Deal, EntityType, Target
 from imaprouter.plan import Add, Delete, Move, Step
 from imaprouter.store.activities import PairedActivity
@@ -124,3 +124,11 @@ def outcome_of(command: Command, error: PortalError | None) -> str:
     if writes.already_so(command, error):
         return "already so"
     return "outcome unknown" if isinstance(error, PortalOutcomeUnknown) else str(error)
+
+
+def is_barred(error: PortalError) -> bool:
+    """Whether the portal refused the request or the webhook, not one command: nothing was executed.
+
+    A command that was not looked at must not be given up: it can be done when a person has acted.
+    """
+    return isinstance(error, PortalDenied) and (error.everything or error.method == BATCH)

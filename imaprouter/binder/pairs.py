@@ -38,6 +38,7 @@ class Pairs:
             for message_id, fitting in found.ambiguous:
                 note = f"activities {', '.join(map(str, fitting))} fit this message and others equally"
                 self._journal.messages.set_note(message_id, note)
+        _tell(found.pairs)
         return len(found.pairs) + self._find_twins(now)
 
     def expiring(self, now: datetime, wait: timedelta, limit: int) -> list[datetime]:
@@ -62,21 +63,21 @@ class Pairs:
         """A second activity of one mail goes where the first went (mail-internals 3.6)."""
         left = self._journal.activities.unpaired(seen_before=now - TWIN_GRACE)
         messages = self._journal.messages.paired_near(_seconds(left)) if left else []
-        found = 0
+        found = []
         with self._journal.transaction():
             for activity in left:
                 fitting = [message for message in messages if agrees(self._waiting(message), activity)]
                 if len({(message.target, message.waits_for_person) for message in fitting}) == 1:
                     self._assign(fitting[0], activity, now)
-                    found += 1
-        return found
+                    found.append((fitting[0].id, activity.id))
+        _tell(found)
+        return len(found)
 
     def _assign(self, message: StoredMessage, activity: Activity, now: datetime) -> None:
         nothing_to_do = message.waits_for_person or message.target is None
         self._journal.activities.assign(activity.id, message.id, due=None if nothing_to_do else now)
         if not nothing_to_do:
             self._journal.messages.set_state(message.id, State.PAIRED, now)
-        event(logger, logging.INFO, "activity.paired", id=message.id, activity=activity.id)
 
     def _waiting(self, message: StoredMessage) -> Waiting:
         return Waiting(
@@ -88,6 +89,12 @@ class Pairs:
             target=message.target,
             review=message.waits_for_person,
         )
+
+
+def _tell(pairs: Iterable[tuple[int, int]]) -> None:
+    """After the transaction: one that is taken back has paired nothing."""
+    for message_id, activity_id in pairs:
+        event(logger, logging.INFO, "activity.paired", id=message_id, activity=activity_id)
 
 
 def _seconds(activities: Iterable[Activity]) -> list[int]:

@@ -10,6 +10,7 @@ import logging
 from datetime import datetime
 
 from imaprouter import plan
+from imaprouter.binder.orders import is_barred
 from imaprouter.bitrix24.activities import bindings, email_activities_updated
 from imaprouter.bitrix24.portal import Portal
 from imaprouter.errors import PortalError
@@ -51,7 +52,7 @@ class People:
                 if not isinstance(bound, PortalError):
                     self._journal.activities.note_first_bindings(each.activity_id, bound, frozenset())
                     self._journal.activities.settle(each.activity_id, bound, now)
-                elif not bound.temporary:
+                elif not bound.temporary and not is_barred(bound):
                     # What cannot be read cannot be watched either, and must not bar the others.
                     self._journal.activities.settle(each.activity_id, None, now)
                     event(

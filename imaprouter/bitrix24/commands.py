@@ -12,6 +12,8 @@ from imaprouter.bitrix24.failures import failure
 from imaprouter.bitrix24.values import mapping
 from imaprouter.errors import PortalError, PortalOutcomeUnknown
 
+#: The method that carries the others.
+BATCH = "batch"
 #: The portal executes the first fifty commands of a batch and no more.
 BATCH_SIZE = 50
 

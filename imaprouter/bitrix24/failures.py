@@ -50,6 +50,18 @@ DENIED = {
     "portal_deleted": "the portal was closed",
     "overload_limit": "Bitrix24 has blocked REST on this portal by hand; ask its support",
 }
+#: Those that are about the call or its object, and say nothing of other calls.
+_ONE_CALL = frozenset(
+    {
+        "insufficient_scope",
+        "access_denied",
+        "user_access_error",
+        "allowed_only_intranet_user",
+        "wrong_auth_type",
+        "method_confirm_waiting",
+        "method_confirm_denied",
+    }
+)
 
 
 def failure(method: str, status: int, body: dict[str, Any], now: datetime) -> PortalError:
@@ -66,7 +78,8 @@ def failure(method: str, status: int, body: dict[str, Any], now: datetime) -> Po
     if key in UNREACHABLE:
         return PortalUnreachable(message, code=key, method=method)
     if key in DENIED:
-        return PortalDenied(message, code=key, method=method, advice=DENIED[key])
+        everything = key not in _ONE_CALL
+        return PortalDenied(message, code=key, method=method, advice=DENIED[key], everything=everything)
     if key in OUTCOME_UNKNOWN or status >= 500:
         return PortalOutcomeUnknown(message, code=key, method=method)
     if status in {401, 403}:

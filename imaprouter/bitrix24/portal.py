@@ -137,7 +137,7 @@ class Portal:
             group = commands[start : start + batches.BATCH_SIZE]
             read = all(command.read for command in group)
             try:
-                reply = self._request("batch", batches.body(group), read=read)
+                reply = self._request(batches.BATCH, batches.body(group), read=read)
             except PortalError as error:
                 found += [error] * len(group)
                 not_sent = PortalUnreachable(f"not sent, since the request before it failed: {error.message}")

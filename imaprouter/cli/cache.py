@@ -48,6 +48,7 @@ def cache_refresh(app: App, full: bool, force: bool, as_json: bool) -> None:
     from imaprouter.refresh import refresh
 
     app.start_log(default=-1)
+    _make_room(app.settings.store.path)
     portal = Portal.configured(app.settings.require_portal())
     with closing(portal), _index(app) as index, _progress() as progress:
         report = refresh(portal, index, full=full, force=force, progress=progress)
@@ -166,6 +167,19 @@ def cache_export(app: App, file: Path) -> None:
     else:
         file.touch(mode=0o600)
         file.write_text(text, encoding="utf-8")
+
+
+def _make_room(journal: Path) -> None:
+    """Move a damaged index out of the way of the refresh. Raises StoreBusy while a service uses it."""
+    from imaprouter.store.index import index_path
+    from imaprouter.store.lock import exclusive
+    from imaprouter.store.soundness import damage, set_aside_damaged
+
+    path = index_path(journal)
+    if damage(path):
+        with exclusive(journal):
+            aside = set_aside_damaged(path)
+        click.echo(f"the index was damaged; it is kept as {aside}", err=True)
 
 
 @contextmanager

@@ -83,6 +83,8 @@ class Session:
     def reach(self) -> None:
         """The first half of `connect`: TCP, greeting and TLS."""
         self.close()
+        # What a server refused once it may do after its next restart; a service runs for years.
+        self._idle_works = True
         if self._stop.is_set():
             raise MailboxError(f"{self.account}: stopped")
         tls = None if self.account.tls == "none" else tls_context(self.account)
@@ -112,7 +114,7 @@ class Session:
 
     @property
     def supports_idle(self) -> bool:
-        """Whether the server announces mail by itself: it has IDLE and has not refused it so far."""
+        """Whether the server announces mail by itself: it has IDLE and has not refused it on this line."""
         return self._idle_works and "IDLE" in self.capabilities
 
     def folders(self) -> list[str]:

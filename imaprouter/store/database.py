@@ -15,11 +15,20 @@ from typing import Literal
 
 from sqlite_utils import Database, Migrations
 
-from imaprouter.errors import StoreError, StoreOutdated, StoreTooNew
+from imaprouter.errors import StoreDamaged, StoreError, StoreOutdated, StoreTooNew
 
 # "IRtr": a foreign database is refused instead of being migrated.
 APPLICATION_ID = 0x49527472
 BUSY_SECONDS = 30
+
+_RESTORE = "the journal: see 'imaprouter journal check', restore it; the index: the next start rebuilds it"
+#: SQLite's words for a file that must not be gone on from, and what to do.
+_DAMAGE = {
+    "database disk image is malformed": _RESTORE,
+    "file is not a database": _RESTORE,
+    # What a disk says after a failed sync tells nothing of what is on it.
+    "disk I/O error": "look at the disk (dmesg), then run 'imaprouter journal check' before starting again",
+}
 
 
 def open_database(
@@ -27,7 +36,8 @@ def open_database(
 ) -> Database:
     """Open and migrate the file at `path`, creating it with mode 0600.
 
-    Raises StoreError for a foreign, unreadable or damaged file and StoreTooNew for one of a later version.
+    Raises StoreError for a foreign or unreadable file, StoreDamaged for a damaged one and StoreTooNew for one
+    of a later version.
     One connection belongs to one thread.
     """
     with translated(path):
@@ -100,11 +110,14 @@ def translated(path: Path | str) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
+        damage = _DAMAGE.get(str(error))
+        # Shared memory that cannot grow: the disk is full, and nothing was written.
+        if damage and not getattr(error, "sqlite_errorname", "").startswith("SQLITE_IOERR_SHM"):
+            raise StoreDamaged(f"{path}: {error}", advice=damage) from error
         advice = {
-            "database disk image is malformed": "restore it from a backup; a damaged index may be deleted",
-            "file is not a database": "another program wrote this file: choose another store.path",
             "malformed JSON": "another program or a damaged disk changed it: restore it from a backup",
             "database or disk is full": "make room on the disk; nothing that was confirmed is lost",
+            "database is locked": "another program holds it; a backup should not lock it for so long",
         }.get(str(error), "")
         raise StoreError(f"{path}: {error}", advice=advice) from error
     except OSError as error:

@@ -1,0 +1,61 @@
+"""The fault suite: an office whose service runs behind proxies, and a summary of what all cases came to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dovecot import INSTALL, Dovecot, installed
+
+from faults.harness import SEED, Shared, Site
+from faults.laws import SCORE
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    if not installed():
+        pytest.fail(INSTALL)
+    shared = Shared(tmp_path_factory.mktemp("shared"))
+    yield shared
+    shared.close()
+
+
+@pytest.fixture
+def site(shared: Shared, request: pytest.FixtureRequest) -> Site:
+    """The service that runs through many cases, each on top of what those before it left."""
+    return shared.take(request.node.name)
+
+
+@pytest.fixture
+def make_site(
+    tmp_path: Path, dovecot: Dovecot, user: str, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Site]]:
+    """A site of the case's own, on the tests' mail server or on `dovecot`; `case` starts its service."""
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> Site:
+            options = {"dovecot": dovecot, "user": user, "name": request.node.name, **options}
+            return stack.enter_context(Site(tmp_path, **options))
+
+        yield make
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Cases that take minutes run where a marker is asked for: ./dev faults."""
+    if config.option.markexpr:
+        return
+    left_out = [item for item in items if item.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if SCORE.cases:
+        terminalreporter.section("faults")
+        terminalreporter.write_line(
+            f"cases {SCORE.cases}, seed {SEED}, "
+            f"lost {SCORE.lost}, doubled {SCORE.doubled}, wrong {SCORE.wrong}"
+        )

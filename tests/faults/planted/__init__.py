@@ -1,0 +1,1 @@
+"""Programs with a bug each, which the crash tests have to find."""

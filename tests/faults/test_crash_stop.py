@@ -1,0 +1,173 @@
+"""SIGTERM while it refreshes, fetches, decides and binds: exit 0, nothing half done. And its memory."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from dovecot import Dovecot
+from office import Office, letter
+
+from faults.crash import Call, Point, Stage, Summary, go_on, moved, traced
+
+
+@pytest.fixture(scope="module")
+def stage(dovecot: Dovecot, tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    return Stage(dovecot, "crash-stop", tmp_path_factory.mktemp("stop"))
+
+
+@pytest.fixture
+def office(tmp_path: Path, dovecot: Dovecot, user: str) -> Iterator[Office]:
+    with Office(tmp_path, dovecot, user) as opened:
+        opened.options["routing.loop.limit"] = "0"
+        yield opened
+
+
+def phases(calls: Sequence[Call]) -> dict[str, Point]:
+    """A call in the midst of each phase."""
+    counts: Counter[str] = Counter()
+    numbered = []
+    for call in calls:
+        counts[call.name] += 1
+        numbered.append((call, Point(call.name, counts[call.name])))
+
+    def first(name: str, words: bytes, path: str = "", after: int = 0) -> tuple[int, Point]:
+        return next(
+            (place, point)
+            for place, (call, point) in enumerate(numbered)
+            if place >= after and call.name == name and words in call.data and call.path.endswith(path)
+        )
+
+    refreshing, _ = first("sendto", b"crm.")
+    fetching, _ = first("sendto", b" FETCH ")
+    recording = first("fdatasync", b"", "imaprouter.db-wal", fetching)[0]
+    return {
+        "asking for the clock": first("sendto", b"")[1],
+        "refreshing": numbered[refreshing][1],
+        "writing the index": first("pwrite64", b"", "-index.db-wal", refreshing)[1],
+        "connecting": first("sendto", b"AUTHENTICATE")[1],
+        "fetching": numbered[fetching][1],
+        "deciding": first("pwrite64", b"", "imaprouter.db-wal", fetching)[1],
+        "recording": numbered[recording][1],
+        "polling": first("sendto", b"crm.activity.list", "", recording)[1],
+        "moving": first("sendto", b"crm.activity.binding.move")[1],
+        "telling": first("sendto", b"im.notify")[1],
+    }
+
+
+def test_stopped_in_each_phase_of_a_catch_up(stage: Stage) -> None:
+    """`run --once`: it ends with 0, says nothing of errors, and the next start does the rest."""
+    with stage.scene() as office:
+        _, calls = traced(office)
+    summary = Summary("SIGTERM in each phase")
+    for name, point in phases(calls).items():
+        with stage.scene() as office:
+            done, _ = traced(office, point.inject("signal=TERM"))
+            broken = [] if done.returncode == 0 else [f"exit code {done.returncode}: {done.stderr[-300:]}"]
+            broken += ["an error in the log"] if re.search("ERROR|Traceback", done.stderr) else []
+            summary.add(name, broken + go_on(office, stage.expected))
+    summary.end()
+
+
+SERVICE_PHASES = {
+    "refreshing": "crm.item.list",
+    "reading bindings": "crm.activity.binding.list",
+    "moving": "crm.activity.binding.move",
+    "stamping": "crm.activity.update",
+    "telling": "im.notify.system.add",
+}
+
+
+@pytest.mark.parametrize("phase", SERVICE_PHASES)
+def test_the_service_is_stopped_in_each_phase(office: Office, phase: str) -> None:
+    """In the moment in which the portal carries out a command of this phase."""
+    written = [moved(number) for number in range(3)]
+    office.deliver(*(raw for raw, _ in written))
+    office.sync.sync_once()
+    with office.service() as process:
+        office.portal.faults.add("meanwhile", method=SERVICE_PHASES[phase], action=process.terminate)
+        assert process.wait(30) == 0
+    assert [event["event"] for event in office.events()][-1] == "service.stopped"
+    assert not [event for event in office.events() if event["level"] in ("ERROR", "CRITICAL")]
+    assert go_on(office, [expected for _, expected in written]) == []
+
+
+def test_the_service_is_stopped_while_it_reads_many(office: Office) -> None:
+    """Between batches: every message is on record with its decision, or not at all."""
+    written = [moved(number) for number in range(2000)]
+    office.deliver(*(raw for raw, _ in written))
+    with office.service() as process:
+        office.until(lambda: len(office.messages()) > 0)
+        assert office.stop(process) == 0
+    assert not [event for event in office.events() if event["level"] in ("ERROR", "CRITICAL")]
+    print(f"\nstopped after {len(office.messages())} of {len(written)} messages")
+    office.run_once()
+    times = Counter(message.envelope.message_id for message in office.messages())
+    assert times == Counter(expected.message_id for _, expected in written)
+
+
+# ── memory ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def fill(dovecot: Dovecot, user: str, count: int) -> None:
+    """Many letters at once, each with an id, a Date and a subject of its own."""
+    maildir = dovecot.maildir(user)
+    owner = maildir.stat()
+    for number in range(count):
+        path = maildir / "new" / f"1700000000.M{number:06}.tests"
+        path.write_bytes(letter(f"client{number % 997}@horns.ru", subject=f"Letter {number}"))
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def resident(process: subprocess.Popen[bytes], what: str) -> int:
+    """VmRSS or VmHWM in megabytes; 0 when the process has ended."""
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text("ascii")
+    except FileNotFoundError:
+        return 0
+    found = re.search(rf"{what}:\s+(\d+) kB", status)
+    return int(found[1]) // 1024 if found else 0
+
+
+def catch_up(office: Office, count: int) -> tuple[int, int]:
+    """Read so many letters; the memory after the first batch and the most of all, in megabytes."""
+    fill(office.dovecot, office.user, count)
+    with office.service() as process:
+        office.until(lambda: office.heard("message.decided"))
+        first = resident(process, "VmHWM")
+        shown = itertools.count()
+        while (done := recorded(office)) < count:
+            assert process.poll() is None
+            if next(shown) % 60 == 0:
+                print(f"{done:>7} of {count}: {resident(process, 'VmRSS')} MB", flush=True)
+            time.sleep(0.5)
+        most = resident(process, "VmHWM")
+        assert office.stop(process) == 0
+    print(f"{count} headers: {first} MB after the first batch, {most} MB at most")
+    return first, most
+
+
+def recorded(office: Office) -> int:
+    with office.journal() as journal:
+        return journal.messages.count()
+
+
+def test_memory_stays_while_5000_headers_come_in(office: Office) -> None:
+    """A batch at a time: ten batches take hardly more than the first."""
+    first, most = catch_up(office, 5000)
+    assert most < first + 40
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_memory_stays_while_100000_headers_come_in(office: Office) -> None:
+    """Two hundred batches, too."""
+    first, most = catch_up(office, 100_000)
+    assert most < first + 40
