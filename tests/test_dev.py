@@ -86,7 +86,7 @@ def clone(tmp_path: Path) -> Clone:
 def test_dev_alone_lists_what_it_can_do(clone: Clone) -> None:
     done = clone.run()
     assert done.returncode == 0
-    for command in ("demo", "test", "lint", "format", "cases", "fuzz", "i18n", "lock", "bench"):
+    for command in ("demo", "test", "faults", "lint", "format", "cases", "fuzz", "i18n", "lock", "bench"):
         assert re.search(rf"^  {command} ", done.stdout, re.MULTILINE)
     assert clone.asked() == []
 
