@@ -68,13 +68,13 @@ class Activities(Tables):
 
     def drop_unpaired(self, seen_before: datetime) -> None:
         """Forget activities for which no message came."""
-        self._db.execute(
+        self._execute(
             "DELETE FROM activities WHERE message_id IS NULL AND first_seen_at < ?", (to_text(seen_before),)
         )
 
     def assign(self, activity_id: int, message_id: int, *, due: datetime | None) -> None:
         """The activity is this message's; `due` is the first attempt, None: a person decides."""
-        self._db.execute(
+        self._execute(
             "UPDATE activities SET message_id = ?, next_attempt_at = ? WHERE id = ?",
             (message_id, to_text(due), activity_id),
         )
@@ -95,7 +95,7 @@ class Activities(Tables):
 
     def schedule(self, activity_id: int, at: datetime) -> None:
         """Count an attempt and set the time of the one after it, before this one touches the world."""
-        self._db.execute(
+        self._execute(
             "UPDATE activities SET attempts = attempts + 1, next_attempt_at = ? WHERE id = ?",
             (to_text(at), activity_id),
         )
@@ -104,7 +104,7 @@ class Activities(Tables):
         self, activity_id: int, bindings: Sequence[Binding], unwanted_leads: frozenset[int]
     ) -> None:
         """What the portal had bound before we changed anything: written once, never overwritten."""
-        self._db.execute(
+        self._execute(
             "UPDATE activities SET first_bindings = ?, unwanted_leads = ?"
             " WHERE id = ? AND first_bindings IS NULL",
             (dump(tuple(bindings)), dump(sorted(unwanted_leads)), activity_id),
@@ -113,7 +113,7 @@ class Activities(Tables):
     def reopen(self, activity_id: int, at: datetime) -> None:
         """There is something to do again: a person answered. What is bound now counts as bound first."""
         self._begin_anew(activity_id, at)
-        self._db.execute(
+        self._execute(
             "UPDATE activities SET next_attempt_at = ?, settled_at = NULL, attempts = 0,"
             " first_bindings = NULL WHERE id = ?",
             (to_text(at), activity_id),
@@ -125,7 +125,7 @@ class Activities(Tables):
         So a person's change since then is still told from our own (`plan.touched_by_others`).
         """
         self._begin_anew(activity_id, at)
-        self._db.execute(
+        self._execute(
             "UPDATE activities SET next_attempt_at = ?, settled_at = NULL, attempts = 0,"
             " first_bindings = coalesce(last_bindings, first_bindings) WHERE id = ?",
             (to_text(at), activity_id),
@@ -133,7 +133,7 @@ class Activities(Tables):
 
     def _begin_anew(self, activity_id: int, at: datetime) -> None:
         """What was written before says nothing of what comes now."""
-        self._db.execute(
+        self._execute(
             "INSERT INTO writes (at, message_id, activity_id, step, outcome)"
             " SELECT ?, message_id, id, ?, 'noted' FROM activities WHERE id = ?",
             (to_text(at), REOPENED, activity_id),
@@ -141,11 +141,11 @@ class Activities(Tables):
 
     def unschedule(self, activity_id: int) -> None:
         """Nothing is to be done for this activity until somebody says otherwise."""
-        self._db.execute("UPDATE activities SET next_attempt_at = NULL WHERE id = ?", (activity_id,))
+        self._execute("UPDATE activities SET next_attempt_at = NULL WHERE id = ?", (activity_id,))
 
     def settle(self, activity_id: int, bindings: Sequence[Binding] | None, now: datetime) -> None:
         """Nothing is left to do for this activity."""
-        self._db.execute(
+        self._execute(
             "UPDATE activities SET next_attempt_at = NULL, settled_at = ?, last_bindings = ? WHERE id = ?",
             (to_text(now), None if bindings is None else dump(tuple(bindings)), activity_id),
         )
@@ -160,7 +160,7 @@ class Traces(Tables):
 
     def claim_notice(self, message_id: int, user_id: int, now: datetime) -> bool:
         """Claim the one notification of this person about this message; False when it was claimed before."""
-        cursor = self._db.execute(
+        cursor = self._execute(
             "INSERT OR IGNORE INTO notices (message_id, user_id, state, at) VALUES (?, ?, 'sending', ?)",
             (message_id, user_id, to_text(now)),
         )
@@ -169,7 +169,7 @@ class Traces(Tables):
     def finish_notice(
         self, message_id: int, user_id: int, state: Literal["sent", "refused", "unknown"]
     ) -> None:
-        self._db.execute(
+        self._execute(
             "UPDATE notices SET state = ? WHERE message_id = ? AND user_id = ?", (state, message_id, user_id)
         )
 
@@ -179,18 +179,18 @@ class Traces(Tables):
 
     def release_notice(self, message_id: int, user_id: int) -> None:
         """Give a claim back: it is certain that nothing was sent."""
-        self._db.execute("DELETE FROM notices WHERE message_id = ? AND user_id = ?", (message_id, user_id))
+        self._execute("DELETE FROM notices WHERE message_id = ? AND user_id = ?", (message_id, user_id))
 
     def begin_write(self, message_id: int, activity_id: int, step: str, now: datetime) -> int:
         """Write down what is about to be sent; returns the number under which its outcome is noted."""
-        cursor = self._db.execute(
+        cursor = self._execute(
             "INSERT INTO writes (at, message_id, activity_id, step, outcome) VALUES (?, ?, ?, ?, 'sent')",
             (to_text(now), message_id, activity_id, step),
         )
         return int(cursor.lastrowid or 0)
 
     def finish_write(self, number: int, outcome: str) -> None:
-        self._db.execute("UPDATE writes SET outcome = ? WHERE id = ?", (outcome, number))
+        self._execute("UPDATE writes SET outcome = ? WHERE id = ?", (outcome, number))
 
     def steps_of(self, activity_id: int) -> list[Write]:
         """What was sent, or may have been sent, for this activity since it was opened last, oldest first."""

@@ -30,7 +30,7 @@ class Watched:
 class Answers(Tables):
     def give(self, message_id: int, target: Target | None, now: datetime) -> None:
         """Write an answer down; a second one replaces the first."""
-        self._db.execute(
+        self._execute(
             "INSERT OR REPLACE INTO assignments (message_id, target_type, target_id, at) VALUES (?, ?, ?, ?)",
             (message_id, target.type if target else None, target.id if target else None, to_text(now)),
         )
@@ -43,20 +43,18 @@ class Answers(Tables):
 
     def take_up(self, message_id: int) -> None:
         """The answer has become the message's target."""
-        self._db.execute("DELETE FROM assignments WHERE message_id = ?", (message_id,))
+        self._execute("DELETE FROM assignments WHERE message_id = ?", (message_id,))
 
     def choose(self, message_id: int, target: Target) -> None:
         """A person's choice for this message; our own decision stays beside it."""
-        self._db.execute(
+        self._execute(
             "UPDATE messages SET person_type = ?, person_id = ?, open_questions = 0 WHERE id = ?",
             (target.type, target.id, message_id),
         )
 
     def withdraw(self, message_id: int) -> None:
         """A person's choice that cannot be carried out is none."""
-        self._db.execute(
-            "UPDATE messages SET person_type = NULL, person_id = NULL WHERE id = ?", (message_id,)
-        )
+        self._execute("UPDATE messages SET person_type = NULL, person_id = NULL WHERE id = ?", (message_id,))
 
     def unread(self, limit: int) -> list[Watched]:
         """Activities that wait for a person and whose bindings were never read."""

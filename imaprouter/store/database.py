@@ -25,7 +25,7 @@ _RESTORE = "the journal: see 'imaprouter journal check', restore it; the index: 
 #: SQLite's words for a file that must not be gone on from, and what to do.
 _DAMAGE = {
     "database disk image is malformed": _RESTORE,
-    "file is not a database": _RESTORE,
+    "file is not a database": f"if another program wrote it, choose another store.path; else, {_RESTORE}",
     # What a disk says after a failed sync tells nothing of what is on it.
     "disk I/O error": "look at the disk (dmesg), then run 'imaprouter journal check' before starting again",
 }

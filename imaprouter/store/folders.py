@@ -45,7 +45,7 @@ class Folders(Tables):
         self, mailbox: str, name: str, *, uidvalidity: int, cursor: int, watch_since: datetime | None
     ) -> Folder:
         """Begin to watch a folder after UID `cursor`."""
-        self._db.execute(
+        self._execute(
             "INSERT INTO folders (mailbox, name, uidvalidity, epoch, cursor, watch_since)"
             " VALUES (?, ?, ?, 1, ?, ?)",
             (mailbox, name, uidvalidity, cursor, to_text(watch_since)),
@@ -55,14 +55,14 @@ class Folders(Tables):
     def begin_epoch(self, folder: Folder, uidvalidity: int) -> Folder:
         """The server's UIDs lost their meaning: read from the first one again, forget the anchors."""
         with transaction(self._db):
-            self._db.execute("DELETE FROM anchors WHERE folder_id = ?", (folder.id,))
-            self._db.execute(
+            self._execute("DELETE FROM anchors WHERE folder_id = ?", (folder.id,))
+            self._execute(
                 "UPDATE messages SET state = 'settled', result = 'ignored',"
                 " note = 'the folder was renumbered and is read again'"
                 " WHERE folder_id = ? AND state = 'unreadable'",
                 (folder.id,),
             )
-            self._db.execute(
+            self._execute(
                 "UPDATE folders SET uidvalidity = ?, epoch = epoch + 1, cursor = 0 WHERE id = ?",
                 (uidvalidity, folder.id),
             )
@@ -70,7 +70,7 @@ class Folders(Tables):
 
     def advance(self, folder: Folder, cursor: int, marks: Mapping[int, str]) -> None:
         """Move the cursor and keep the marks of the last messages. Call it inside `transaction()`."""
-        self._db.execute(
+        self._execute(
             "UPDATE folders SET cursor = max(cursor, ?) WHERE id = ? AND epoch = ?",
             (cursor, folder.id, folder.epoch),
         )
@@ -78,7 +78,7 @@ class Folders(Tables):
             "INSERT OR REPLACE INTO anchors (folder_id, uid, mark) VALUES (?, ?, ?)",
             ((folder.id, uid, mark) for uid, mark in sorted(marks.items())[-ANCHORS:]),
         )
-        self._db.execute(
+        self._execute(
             "DELETE FROM anchors WHERE folder_id = ? AND uid NOT IN"
             " (SELECT uid FROM anchors WHERE folder_id = ? ORDER BY uid DESC LIMIT ?)",
             (folder.id, folder.id, ANCHORS),

@@ -158,7 +158,7 @@ class Writes(Tables):
         )
 
     def clear_sent_letters(self) -> None:
-        self._db.execute("DELETE FROM sent_letters")
+        self._execute("DELETE FROM sent_letters")
 
     def count_stale(self, kind: Kind, generation: int) -> int:
         """Rows that the refresh `generation` has not seen."""
@@ -170,15 +170,15 @@ class Writes(Tables):
         stale = f"SELECT id FROM {kind} WHERE generation < ?"
         if kind == "deals":
             for table in ("deal_contacts", "deal_observers", "deal_tenures"):
-                self._db.execute(f"DELETE FROM {table} WHERE deal_id IN ({stale})", (generation,))
+                self._execute(f"DELETE FROM {table} WHERE deal_id IN ({stale})", (generation,))
         if kind == "contacts":
-            self._db.execute(f"DELETE FROM contact_companies WHERE contact_id IN ({stale})", (generation,))
+            self._execute(f"DELETE FROM contact_companies WHERE contact_id IN ({stale})", (generation,))
         singular = {"contacts": "contact", "companies": "company", "leads": "lead"}.get(kind)
         if singular:
-            self._db.execute(
+            self._execute(
                 f"DELETE FROM emails WHERE kind = ? AND entity_id IN ({stale})", (singular, generation)
             )
-        self._db.execute(f"DELETE FROM {kind} WHERE generation < ?", (generation,))
+        self._execute(f"DELETE FROM {kind} WHERE generation < ?", (generation,))
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────
 

@@ -135,7 +135,7 @@ class Messages(Threads):
         }
         names = ", ".join(values)
         places = ", ".join(f":{name}" for name in values)
-        cursor = self._db.execute(f"INSERT INTO messages ({names}) VALUES ({places})", values)
+        cursor = self._execute(f"INSERT INTO messages ({names}) VALUES ({places})", values)
         number = int(cursor.lastrowid or 0)
         self._learn(number, message.envelope, hints=_hints(message))
         return number
@@ -186,11 +186,11 @@ class Messages(Threads):
 
         Where that UID could not be read before, this message takes its place.
         """
-        self._db.execute(
+        self._execute(
             "DELETE FROM messages WHERE folder_id = ? AND epoch = ? AND uid = ? AND state = 'unreadable'",
             (folder.id, folder.epoch, uid),
         )
-        self._db.execute(
+        self._execute(
             "UPDATE messages SET folder_id = ?, epoch = ?, uidvalidity = ?, uid = ? WHERE id = ?",
             (folder.id, folder.epoch, folder.uidvalidity, uid, message_id),
         )
@@ -210,12 +210,12 @@ class Messages(Threads):
             else f"{name} = :{name}"
             for name in values
         )
-        changed = self._db.execute(
+        changed = self._execute(
             f"UPDATE messages SET {changes} WHERE id = :id AND (state <> 'settled' OR :settled_too)",
             {**values, "id": message_id, "settled_too": settled_too},
         )
         # An answer that comes too late is no open question either.
-        self._db.execute(
+        self._execute(
             "UPDATE messages SET open_questions = 0 WHERE id = ? AND state = 'settled'", (message_id,)
         )
         if changed.rowcount:
@@ -244,7 +244,7 @@ class Messages(Threads):
 
     def decide_again(self, message_id: int) -> None:
         """Something new is known of a message that nobody decided about: the binder decides it again."""
-        self._db.execute(
+        self._execute(
             "UPDATE messages SET open_questions = 1 WHERE id = ? AND person_type IS NULL AND ("
             "state IN ('waiting', 'paired', 'review', 'missing')"
             " OR (state = 'settled' AND result IN ('moved', 'already_right', 'left', 'observed')))",
@@ -335,7 +335,7 @@ class Messages(Threads):
         A person's choice is remembered for the thread; where it is not clear what he chose, the thread
         inherits nothing of this message any more, not even what he chose before.
         """
-        self._db.execute(
+        self._execute(
             "UPDATE messages SET state = ?, result = ?, note = ?, settled_at = ?,"
             " person_type = coalesce(?, person_type), person_id = coalesce(?, person_id) WHERE id = ?",
             (
@@ -349,14 +349,14 @@ class Messages(Threads):
             ),
         )
         if result is Result.PERSON and person_target is None:
-            self._db.execute(
+            self._execute(
                 "UPDATE messages SET target_type = NULL, target_id = NULL, person_type = NULL,"
                 " person_id = NULL WHERE id = ?",
                 (message_id,),
             )
 
     def set_note(self, message_id: int, note: str) -> None:
-        self._db.execute("UPDATE messages SET note = ? WHERE id = ?", (note, message_id))
+        self._execute("UPDATE messages SET note = ? WHERE id = ?", (note, message_id))
 
     def count(self) -> int:
         return int(self._rows("SELECT count(*) FROM messages")[0][0])

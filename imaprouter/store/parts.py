@@ -24,7 +24,7 @@ class Parts(Tables):
 
     def works(self, part: Part, now: datetime, *, heard: bool = True) -> None:
         """The part is at work; `heard` says that its server answered just now."""
-        self._db.execute(
+        self._execute(
             "INSERT INTO parts (kind, mailbox, folder, worked_at, heard_at) VALUES (?1, ?2, ?3, ?4, ?5)"
             " ON CONFLICT DO UPDATE SET worked_at = ?4, heard_at = coalesce(?5, heard_at),"
             " failing_since = NULL",
@@ -33,7 +33,7 @@ class Parts(Tables):
 
     def fails(self, part: Part, error: str, error_type: str, now: datetime) -> None:
         """The part failed; since when without a break stays on record."""
-        self._db.execute(
+        self._execute(
             "INSERT INTO parts (kind, mailbox, folder, failing_since, error, error_type, error_at)"
             " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?4) ON CONFLICT DO UPDATE SET"
             " failing_since = coalesce(failing_since, ?4), error = ?5, error_type = ?6, error_at = ?4",
@@ -52,7 +52,7 @@ class Incidents(Tables):
 
     def begin(self, trouble: Trouble, now: datetime) -> None:
         """Call it, like `count` and `end`, inside `transaction()`."""
-        self._db.execute(
+        self._execute(
             "INSERT OR IGNORE INTO incidents (kind, subject, since, count, detail, opened_at)"
             " VALUES (?, ?, ?, ?, ?, ?)",
             (
@@ -67,14 +67,14 @@ class Incidents(Tables):
 
     def count(self, incident: Incident) -> None:
         """Note its present number of messages."""
-        self._db.execute("UPDATE incidents SET count = ? WHERE id = ?", (incident.trouble.count, incident.id))
+        self._execute("UPDATE incidents SET count = ? WHERE id = ?", (incident.trouble.count, incident.id))
 
     def end(self, incident: Incident, now: datetime) -> None:
-        self._db.execute("UPDATE incidents SET ended_at = ? WHERE id = ?", (to_text(now), incident.id))
+        self._execute("UPDATE incidents SET ended_at = ? WHERE id = ?", (to_text(now), incident.id))
 
     def claim(self, incident: Incident, user_id: int, occasion: Occasion, now: datetime) -> bool:
         """Claim the one notification of this person on this occasion; False when it was claimed before."""
-        cursor = self._db.execute(
+        cursor = self._execute(
             "INSERT OR IGNORE INTO alerts (incident_id, user_id, occasion, state, at)"
             " VALUES (?, ?, ?, 'sending', ?)",
             (incident.id, user_id, occasion, to_text(now)),
@@ -82,14 +82,14 @@ class Incidents(Tables):
         return cursor.rowcount == 1
 
     def finish(self, incident: Incident, user_id: int, occasion: Occasion, fate: Fate) -> None:
-        self._db.execute(
+        self._execute(
             "UPDATE alerts SET state = ? WHERE incident_id = ? AND user_id = ? AND occasion = ?",
             (fate, incident.id, user_id, occasion),
         )
 
     def release(self, incident: Incident, user_id: int, occasion: Occasion) -> None:
         """Give a claim back: it is certain that nothing was sent."""
-        self._db.execute(
+        self._execute(
             "DELETE FROM alerts WHERE incident_id = ? AND user_id = ? AND occasion = ?",
             (incident.id, user_id, occasion),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -20,6 +21,11 @@ class Tables:
     def __init__(self, database: Database) -> None:
         self._db = database
         self._path = database_path(database)
+
+    def _execute(self, query: str, values: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Cursor:
+        """Run one statement; outside of a transaction it is committed at once. Raises StoreError."""
+        with translated(self._path):
+            return self._db.execute(query, values)
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         with translated(self._path):

@@ -110,7 +110,7 @@ class Threads(Tables):
         if hints:
             unseen = [one for one in ancestors if not self._row(QUERIES["seen"], (one,))]
             self._put_ids("weak_ids", "ancestor", number, unseen)
-        self._db.execute(
+        self._execute(
             "UPDATE messages SET conversation = ? WHERE id = ?",
             (envelope.conversation if hints else "", number),
         )
