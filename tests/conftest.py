@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from dovecot import INSTALL, Dovecot, installed
@@ -24,6 +25,16 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith("IMAPROUTER_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("IMAPROUTER_LANG", "en")
+
+
+@pytest.fixture(autouse=True)
+def _open_folders(request: pytest.FixtureRequest) -> None:
+    """Others may enter pytest's private folder: only then a file's own mode says who can read it."""
+    if "tmp_path" in request.fixturenames:
+        folder: Path = request.getfixturevalue("tmp_path")
+        for each in (folder, *folder.parents):
+            if each.stat().st_uid == os.geteuid() and not each.stat().st_mode & 0o001:
+                each.chmod(each.stat().st_mode | 0o001)
 
 
 @pytest.fixture(scope="session")

@@ -103,15 +103,23 @@ def test_who_insists_runs_with_open_secrets(tmp_path: Path) -> None:
     assert process.returncode != 2
 
 
-def test_other_commands_warn_and_work(tmp_path: Path) -> None:
+def test_other_commands_work(tmp_path: Path) -> None:
+    """`check` tells of it; a command that asks for one marker does not."""
     path = configured(tmp_path, "password = 'hunter22'")
     path.chmod(0o644)
-    words = ["--config", str(path), "marker", "17"]
-    result = CliRunner().invoke(cli, words)
-    assert f"imaprouter: warning: every user of this machine can read {path}" in result.stderr
-    quiet = CliRunner().invoke(cli, ["-q", *words])
-    assert (result.exit_code, result.stdout) == (quiet.exit_code, quiet.stdout) == (0, "#17\n")
-    assert "warning" not in quiet.stderr
+    result = CliRunner().invoke(cli, ["--config", str(path), "marker", "17"])
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "#17\n", "")
+
+
+def test_what_lies_in_a_private_folder_is_not_open(tmp_path: Path) -> None:
+    """Its own mode alone lets nobody reach it."""
+    folder = tmp_path / "private"
+    folder.mkdir(mode=0o700)
+    path = configured(folder, "password = 'hunter22'")
+    path.chmod(0o644)
+    assert load(path, {}).exposed == ()
+    folder.chmod(0o755)
+    assert len(load(path, {}).exposed) == 1
 
 
 def test_a_group_may_read(tmp_path: Path) -> None:

@@ -42,11 +42,9 @@ class App:
 
     @property
     def settings(self) -> Settings:
-        """The whole configuration. Raises ConfigError with every mistake in it; warns of open secrets."""
+        """The whole configuration. Raises ConfigError with every mistake in it."""
         if self._settings is None:
             self._settings = self._load()
-            for sentence in self._settings.exposed if self.verbosity >= 0 else ():
-                click.echo(f"imaprouter: warning: {sentence}", err=True)
         return self._settings
 
     def guarded_settings(self, *, insecure: bool, anew: bool = False) -> Settings:

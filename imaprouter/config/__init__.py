@@ -133,9 +133,11 @@ def draft(path: Path | None, environ: Mapping[str, str]) -> Draft:
 def _exposure(path: Path | None, mode: int, inline_secrets: list[str]) -> Iterator[str]:
     """Reading gives away what stands in the file; writing gives away every secret, to a host of one's own."""
     keys = ", ".join(inline_secrets)
-    if open_to_all(mode) == "read" and keys:
+    if path is None:
+        return
+    if open_to_all(path, mode) == "read" and keys:
         yield f"every user of this machine can read {path}, which holds {keys}: chmod 600 {path}"
-    elif mode and open_to_all(mode & ~0o004) == "change":
+    elif open_to_all(path, mode & ~0o004) == "change":
         yield f"every user of this machine can change {path}, and so learn its secrets: chmod 600 {path}"
 
 

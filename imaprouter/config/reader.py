@@ -134,7 +134,7 @@ class Reader:
             self.problem(key, f"cannot read {shown}: {reason}")
             return None
         self.secret_files.append(path)
-        if means := open_to_all(mode):
+        if means := open_to_all(path, mode):
             self.exposed.append(f"{key}: every user of this machine can {means} {path}: chmod 600 {path}")
         return text.rstrip("\r\n")
 
@@ -150,9 +150,14 @@ def _exists(folder: Path) -> bool:
         return False
 
 
-def open_to_all(mode: int) -> Literal["", "read", "change"]:
-    """Say what a file's mode lets every user of the machine do with it; on Windows the mode does not say."""
+def open_to_all(path: Path, mode: int) -> Literal["", "read", "change"]:
+    """Say what every user of the machine can do with a file of this mode; on Windows the mode does not say.
+
+    Nothing, where a folder above it lets nobody else through.
+    """
     if os.name != "posix" or not mode & 0o006:
+        return ""
+    if not all(folder.stat().st_mode & 0o001 for folder in path.resolve().parents):
         return ""
     return "read" if mode & 0o004 else "change"
 
