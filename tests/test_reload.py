@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -203,13 +204,18 @@ def test_what_was_begun_is_ended_before_others_begin(office: Office, method: str
     office.deliver(to_masha())
     (number,) = office.sync.sync_once()
     with office.service() as process:
+        answered: list[datetime] = []
 
         def hang_up() -> None:
             process.send_signal(signal.SIGHUP)
             time.sleep(1.5)
+            answered.append(datetime.now(UTC))
 
         office.portal.faults.add("meanwhile", method=method, action=hang_up)
         office.until(lambda: office.heard("config.taken_up"))
+        (taken,) = [each["time"] for each in office.events() if each["event"] == "config.taken_up"]
+        assert answered
+        assert datetime.fromisoformat(taken) >= answered[0] - timedelta(milliseconds=1)
         office.until(lambda: office.settled(1))
         assert office.stop(process) == 0
     assert (office.deals(number), office.told()) == ([1], [5])
