@@ -515,6 +515,10 @@ class State(StrEnum):
     UNREADABLE = "unreadable"
 
 
+#: The note of a message of which a person said that nothing is to be done.
+LEFT_BY_PERSON = "a person left it as it is"
+
+
 class Result(StrEnum):
     """How a settled message ended."""
 

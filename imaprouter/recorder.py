@@ -13,7 +13,7 @@ from imaprouter.arrival import WatchedFolder, decided, defective, unreadable
 from imaprouter.ledger import mark
 from imaprouter.log import event
 from imaprouter.mailbox import FetchResult
-from imaprouter.model import Envelope, FetchedMessage, Nature, Result, State
+from imaprouter.model import LEFT_BY_PERSON, Envelope, FetchedMessage, Nature, Outcome, Result, State
 from imaprouter.store.folders import Folder
 from imaprouter.store.journal import Journal
 from imaprouter.store.knowledge import Knowledge
@@ -121,10 +121,10 @@ class Recorder:
 
     def _follow_person(self, number: int, folder: Folder, new: NewMessage, now: datetime) -> None:
         """What a person said of a copy in another mailbox holds for this one."""
-        if new.same_as:
+        if new.same_as or new.decision.outcome is Outcome.IGNORE:
             return
         copies = self._journal.messages.copies(folder.mailbox, new.envelope, new.internal_date)
-        asked = [copy for copy in copies if copy.person_target or copy.result is Result.PERSON]
+        asked = [copy for copy in copies if copy.person_target or copy.note == LEFT_BY_PERSON]
         if not asked:
             return
         latest = max(asked, key=lambda copy: copy.settled_at or copy.recorded_at)

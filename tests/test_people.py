@@ -400,6 +400,43 @@ def test_a_copy_that_comes_when_the_first_is_settled_corrects_it(
     assert office.told().count(5) == (1 if touched else 2)
 
 
+def test_a_late_copy_moves_what_we_had_moved(office: Office, user: str) -> None:
+    """The activity's first owner is no sign of a person once we have changed it."""
+    sync = second_mailbox(office, f"{user}-masha")
+    moment = datetime(2026, 11, 3, 9, tzinfo=UTC)
+    to, cc, one = "masha@company.ru", "sales@company.ru", "one@horns.ru"
+    office.deliver(letter(to=to, cc=cc, date=moment, message_id=one))
+    (activity,) = office.sync.sync_once()
+    office.run_once()
+    assert office.deals(activity) == [1]
+    hidden = "Delivered-To: sales+d2@company.ru"
+    late = letter(to=to, cc=cc, date=moment, message_id=one, headers=hidden)
+    office.dovecot.deliver(f"{user}-masha", late)
+    (other,) = sync.sync_once()
+    office.run_once()
+    office.run_once()
+    assert (office.deals(activity), office.deals(other)) == ([2], [2])
+    assert {message.result for message in office.messages()} <= {Outcome.MOVED, Outcome.ALREADY_RIGHT}
+
+
+def test_the_newest_choice_of_a_person_holds_for_the_copies(office: Office, user: str) -> None:
+    sync = second_mailbox(office, f"{user}-masha")
+    moment = datetime(2026, 11, 3, 9, tzinfo=UTC)
+    raw = letter(date=moment, message_id="asked@horns.ru")
+    office.deliver(raw)
+    office.dovecot.deliver(f"{user}-masha", raw)
+    activities = [*office.sync.sync_once(), *sync.sync_once()]
+    first, second = activities
+    office.run_once()
+    for number in (3, 1):
+        office.portal.crm.bind_by_hand(first, (2, number))
+        office.run_once()
+        office.run_once()
+        assert office.deals(second) == [number]
+    reply(office)
+    assert office.messages()[-1].decision.target == deal(1)
+
+
 def test_a_late_copy_corrects_what_was_observed(office: Office, user: str) -> None:
     office.options["binding.mode"] = "'observe'"
     second_mailbox(office, f"{user}-masha")

@@ -169,9 +169,11 @@ class Correction:
         if self._was_moved_back(job):
             return Course.PERSON
         attempted = bool(self._journal.traces.steps_of(job.id))
-        owner = None if job.message.person_target else job.paired.activity.owner
+        # The owner is that of the first poll: it says nothing once we have changed it.
+        begun = attempted or bool(self._journal.traces.writes(job.message.id))
+        owner = None if job.message.person_target or begun else job.paired.activity.owner
         other_deals = any(binding.is_deal for binding in job.bound)
-        if not attempted and owner and owner.is_deal and owner not in job.bound and other_deals:
+        if owner and owner.is_deal and owner not in job.bound and other_deals:
             # Somebody moved it between the poll that showed it and now. Without another deal the owner may
             # only be hidden from our webhook (rest.md 2.7).
             return Course.PERSON

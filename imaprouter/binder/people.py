@@ -15,7 +15,7 @@ from imaprouter.bitrix24.activities import bindings, email_activities_updated
 from imaprouter.bitrix24.portal import Portal
 from imaprouter.errors import PortalError
 from imaprouter.log import event
-from imaprouter.model import Binding, Result, State, Target
+from imaprouter.model import LEFT_BY_PERSON, Binding, Outcome, Result, State, Target
 from imaprouter.poller import COVERED_SINCE
 from imaprouter.store.answers import Watched
 from imaprouter.store.database import to_moment, to_text
@@ -89,14 +89,15 @@ class People:
         if message is None:
             return
         copies = self._journal.messages.copies(message.mailbox, message.envelope, message.internal_date)
-        for each in (message, *copies):
+        for each in (message, *(copy for copy in copies if copy.decision.outcome is not Outcome.IGNORE)):
             self._take_up_one(each.id, target, now)
 
     def _take_up_one(self, message_id: int, target: Target | None, now: datetime) -> None:
         known = self._journal.activities.of_message(message_id)
         if target is None:
-            note = "a person left it as it is"
-            self._journal.messages.set_state(message_id, State.SETTLED, now, result=Result.PERSON, note=note)
+            self._journal.messages.set_state(
+                message_id, State.SETTLED, now, result=Result.PERSON, note=LEFT_BY_PERSON
+            )
             for paired in known:
                 self._journal.activities.unschedule(paired.activity.id)
         else:
@@ -116,7 +117,7 @@ class People:
         if message is None:
             return
         for copy in self._journal.messages.copies(message.mailbox, message.envelope, message.internal_date):
-            if copy.person_target or copy.result is Result.PERSON:
+            if copy.result is Result.PERSON or copy.decision.outcome is Outcome.IGNORE:
                 continue
             known = self._journal.activities.of_message(copy.id)
             self._journal.answers.choose(copy.id, chosen)

@@ -42,9 +42,9 @@ _DEAL = re.compile(r"сдел(?:к|ок)\w*|deals?")
 _OTHER_THINGS = re.compile(
     r"(?:order|request|invoice|rechnung|ticket|issue|quot|contract|agreement|version|colou?r|background|school"
     r"|booking|reservation|shipment|receipt|payment|proforma|claim|parcel|delivery|tracking"
-    r"|заказ|сч[её]т|договор|накладн|приложен|поручен|фактур|тендер|школ|заявк|тикет|задач|инвойс|соглашени"
-    r"|спецификаци|протокол|закупк|претензи|обращени|квитанци|рейс|брон|отправлени|посылк|доставк|плат[её]ж"
-    r"|возврат|исходящ|входящ"
+    r"|заказ(?:а|у|ом|е|ы|ов|ам|ах)?\b|сч[её]т|договор|накладн|приложен|поручен|фактур|тендер|школ|заявк|тикет|задач|инвойс|соглашени"
+    r"|спецификаци|протокол|закупк|претензи|обращени|квитанци|брон|отправлени|посылк|доставк|плат[её]ж"
+    r"|возврат"
     r"|zamówieni|faktur|zgłoszeni|umow|rachun|przesyłk|reklamacj|zapytani|zleceni|paragon)\w*"
     r"|c|prs?|pos?|rfqs?|rmas?|cases?|bugs?|tasks?|items?|pages?|rooms?|акт(?:а|у|ом|е|ы|ов)?|ттн|упд|лот(?:а|у)?"
     r"|исх|вх|цвет(?:а|ом)?|фон|kolor|ral|hex|pantone"
@@ -56,7 +56,7 @@ _ABOUT = frozenset(
 )
 # So many words back, a noun may still be what is counted: `заказ покупателя №7`, `your order has shipped #7`.
 _NEAR = 3
-_CLAUSE = re.compile(r".*(?:[.;!?|]|#\d+)", re.DOTALL)
+_CLAUSE = re.compile(r".*(?:[.;!?|,:]|\s[-\u2010-\u2015\u2212]\s|#\d+)", re.DOTALL)
 _RANKS = frozenset({"priority", "place", "choice", "fan", "приоритет", "место", "номер"})
 # A rank goes on in English, or so: `№1 на рынке`, `№1 выбор клиентов`; or it ends `we are #1`.
 _RANK_GOES_ON = re.compile(
@@ -65,7 +65,7 @@ _RANK_GOES_ON = re.compile(
 _RANK_ENDS = frozenset({"are", "is", "be", "мы", "наш", "наша", "jesteśmy"})
 _LAST_RANK = 3
 # `[rt.vendor.ru #7]`, `[Redmine - Support #7]`: another desk's.
-_IN_BRACKETS = re.compile(r"\[[^\[\]]*[^\[\]\s][^\[\]]*$")
+_IN_BRACKETS = re.compile(r"\[[^\[\]]*(?:\w\.\w|\s-\s)[^\[\]]*$")
 # With a letter in it it is no number: of the colours beside it one tells what the others are.
 _COLOUR = re.compile(r"#(?=[0-9]*[a-f])[0-9a-f]{6}\b", re.IGNORECASE)
 _COLOUR_DIGITS = 6
@@ -81,9 +81,9 @@ def marker(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
 
     A signed marker is trusted from anyone, Bitrix24's own from anyone but another deal's client; with a wrong
     signature they are rejected. A bare number counts when the deal exists and `routing.marker.sender_check`
-    lets the sender name it; where it may number something else, only when it is the sender's own deal and who
-    is addressed tells of no other.
-    Several deals: the one that belongs to the sender, else ambiguous.
+    lets the sender name it; where it may number something else, only when it is the sender's own deal, and
+    as a rank only when who is addressed tells of no other. Several deals: the
+    one that belongs to the sender, else ambiguous.
     """
     weighed = _Weighed()
     subject = letter.envelope.subject
@@ -258,7 +258,7 @@ def _is_doubtful(subject: str, hit: re.Match[str]) -> bool:
 
 def _counts_a_noun(before: str, words: list[str]) -> bool:
     """`order #7`, and within the clause `заказ покупателя #7`, but not `заказ по #7`."""
-    if not words:
+    if not words or re.search(r"[!?;|,]\s*$", before):
         return False
     if _OTHER_THINGS.fullmatch(words[-1]) or words[-2:] == ["p", "o"]:
         return True
@@ -330,7 +330,10 @@ def _weigh_number(
 
 
 def _other_is_meant(number: int, letter: Letter, index: DealIndex, policy: RoutingPolicy) -> bool:
-    """Whether the addressed employees tell of another deal than a number that may count something else."""
+    """Whether a number is a rank (`#1 priority`) and the addressed employees tell of another deal."""
+    plain = _as_read(letter.envelope.subject).lower()
+    if not re.search(rf"#{number}\s+(?:{'|'.join(sorted(_RANKS))})\b", plain):
+        return False
     meant = participants(letter, index, evidence_alone(policy)).target
     return meant is not None and meant.type is EntityType.DEAL and meant.id != number
 

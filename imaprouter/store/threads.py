@@ -34,7 +34,8 @@ _HAS_TARGET = "(m.target_type IS NOT NULL OR m.person_type IS NOT NULL)"
 QUERIES = {
     "claims": (
         f"SELECT {_TARGETS}, m.id FROM messages m WHERE m.id IN ({CLAIMED}) AND {_HAS_TARGET}"
-        " AND (?1 NOT LIKE 'crm.activity.%' OR m.direction = 'outgoing') ORDER BY m.id DESC"
+        " AND (?1 NOT LIKE 'crm.activity.%' OR m.direction = 'outgoing')"
+        " ORDER BY coalesce(m.settled_at, m.recorded_at) DESC, m.id DESC"
     ),
     "seen": f"{CLAIMED} LIMIT 1",
     "begun": (
