@@ -184,11 +184,16 @@ class Recorder:
         if not (wants_report or wants_attached) or self._is_known(folder, message, envelope, now):
             return envelope
         body = self._report(message.uid)
-        if wants_report:
-            returned = mail.returned_ids(body)
-            return replace(envelope, parents=tuple(dict.fromkeys((*envelope.parents, *returned))))
-        header = (message.header or b"").rstrip(b"\r\n")
-        return mail.with_attached(envelope, header + b"\r\n\r\n" + body)
+        try:
+            if wants_report:
+                returned = mail.returned_ids(body)
+                return replace(envelope, parents=tuple(dict.fromkeys((*envelope.parents, *returned))))
+            header = (message.header or b"").rstrip(b"\r\n")
+            return mail.with_attached(envelope, header + b"\r\n\r\n" + body)
+        except Exception:
+            # A defect of ours, as in reading a header: the letter is decided without what its body adds.
+            logger.exception("reading the body of UID %s of %s failed", message.uid, self._watched)
+            return envelope
 
     def _is_known(self, folder: Folder, message: FetchedMessage, envelope: Envelope, now: datetime) -> bool:
         """Whether the message is on record, or from before the watch."""

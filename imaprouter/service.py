@@ -127,7 +127,7 @@ class Service:
                     first_error = first_error or error
             self._parts.binder.run_until_quiet()
         except (MailboxError, PortalError) as error:
-            first_error = error
+            first_error = first_error or error
         return recorded, first_error
 
     def _tell_of_error(self, name: str, error: ImaprouterError, **fields: str) -> None:
@@ -158,11 +158,15 @@ class Service:
         """
         try:
             successors = self._successors()
-        except Exception as error:
+        except ImaprouterError as error:
             for problem in error.problems if isinstance(error, ConfigError) else ():
                 event(logger, logging.ERROR, "config.problem", problem=problem)
-            what = str(error) if isinstance(error, ImaprouterError) else repr(error)
-            event(logger, logging.ERROR, "config.refused", error=what, kept="the configuration from before")
+            kept = "the configuration from before"
+            event(logger, logging.ERROR, "config.refused", error=str(error), kept=kept)
+            return threads
+        except Exception:
+            # A defect of ours in reading a file must not end a service that runs.
+            logger.exception("the configuration cannot be read again; the one from before is kept")
             return threads
         self._parts.stop.set()
         while any(thread.is_alive() for thread in threads):

@@ -27,14 +27,12 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAPROUTER_LANG", "en")
 
 
-@pytest.fixture(autouse=True)
-def _open_folders(request: pytest.FixtureRequest) -> None:
+@pytest.fixture
+def open_folders(tmp_path: Path) -> None:
     """Others may enter pytest's private folder: only then a file's own mode says who can read it."""
-    if "tmp_path" in request.fixturenames:
-        folder: Path = request.getfixturevalue("tmp_path")
-        for each in (folder, *folder.parents):
-            if each.stat().st_uid == os.geteuid() and not each.stat().st_mode & 0o001:
-                each.chmod(each.stat().st_mode | 0o001)
+    for each in (tmp_path, *tmp_path.parents):
+        if each.stat().st_uid == os.geteuid() and not each.stat().st_mode & 0o001:
+            each.chmod(each.stat().st_mode | 0o001)
 
 
 @pytest.fixture(scope="session")

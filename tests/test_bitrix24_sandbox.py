@@ -352,3 +352,23 @@ def test_a_command_refused_in_the_middle_of_a_batch_stops_none_behind_it() -> No
         first, second = portal.batch([writes.add(101, Binding(2, 2)), writes.add(102, Binding(2, 2))])
         assert isinstance(first, PortalDenied)
         assert second is True
+
+
+@pytest.mark.parametrize("result", [7, "yes", None, True])
+def test_a_read_that_is_answered_with_no_list_is_not_answered(
+    both: tuple[Sandbox, Portal], result: object
+) -> None:
+    """Not 'bound to nothing', and not 'there is no such deal'."""
+    sandbox, portal = both
+    sandbox.faults.add("wrong_result", method="crm.activity.binding.list", result=result)
+    assert isinstance(activities.bindings(portal, [501])[501], PortalOutcomeUnknown)
+    sandbox.faults.add("wrong_result", method="crm.item.list", result=result, times=None)
+    with pytest.raises(PortalOutcomeUnknown):
+        clients.deals_by_id(portal, [1])
+
+
+def test_a_list_of_items_without_items_is_no_empty_one(both: tuple[Sandbox, Portal]) -> None:
+    sandbox, portal = both
+    sandbox.faults.add("wrong_result", method="crm.item.list", result={}, times=None)
+    with pytest.raises(PortalOutcomeUnknown):
+        clients.deals_by_id(portal, [1])

@@ -389,6 +389,7 @@ def test_no_configuration_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (result.exit_code, json.loads(only)["check"]) == (2, "configuration")
 
 
+@pytest.mark.usefixtures("open_folders")
 def test_files_that_everybody_can_read(office: Office) -> None:
     """The configuration with its secrets, a secret's own file, the journal: each once."""
     office.run_once()

@@ -298,6 +298,7 @@ def test_no_secret_is_printed(file: File) -> None:
         assert "s3cretc0de" not in str(said)
 
 
+@pytest.mark.usefixtures("open_folders")
 def test_a_file_with_secrets_that_all_can_read_gets_a_warning(file: File) -> None:
     file.path.write_text(MAILBOX)
     file.path.chmod(0o644)
@@ -311,6 +312,7 @@ def test_a_file_with_secrets_that_all_can_read_gets_a_warning(file: File) -> Non
     assert load(file.path, {}).warnings == ()
 
 
+@pytest.mark.usefixtures("open_folders")
 def test_a_file_that_all_can_change_gives_its_secrets_away(file: File, tmp_path: Path) -> None:
     """Whoever can write it sends the password to a host of his own, wherever the password stands."""
     secret = tmp_path / "password"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +15,7 @@ from dovecot import Dovecot
 from office import Office, letter, sample_letter
 from test_pairing import ENVELOPE, MOMENT, activity, message
 
-from imaprouter.errors import PortalDenied, StoreError
+from imaprouter.errors import PortalDenied, PortalError, StoreError
 from imaprouter.model import Address, Finding, Letter, Result, State, Target, Verdict, deal
 from imaprouter.pairing import agrees, pair
 from imaprouter.reasons import why
@@ -407,3 +408,19 @@ def test_an_extranet_user_is_a_client(office: Office) -> None:
     (number,) = office.sync.sync_once()
     office.run_once()
     assert office.deals(number) == [1]
+
+
+@pytest.mark.parametrize("method", ["crm.activity.binding.list", "crm.item.list"])
+@pytest.mark.parametrize("result", [7, "yes", None])
+def test_a_result_of_another_type_is_no_empty_list(office: Office, method: str, result: object) -> None:
+    """Once, in a batch with status 200: no answer, and neither a person's choice nor a question."""
+    office.run_once()
+    office.deliver(sample_letter("reply-to-masha"))
+    (number,) = office.sync.sync_once()
+    office.portal.faults.add("wrong_result", method=method, result=result)
+    for _ in range(3):
+        with contextlib.suppress(PortalError):
+            office.run_once()
+        office.make_due()
+    assert (office.deals(number), states(office)) == ([1], [(State.SETTLED, Result.MOVED)])
+    assert office.told() == [5]

@@ -20,6 +20,8 @@ from imaprouter.store.index import Index, index_path
 from imaprouter.store.journal import Journal
 from imaprouter.store.lock import exclusive
 
+pytestmark = pytest.mark.usefixtures("open_folders")
+
 UNREACHABLE = """
 portal.webhook_url = "http://127.0.0.1:9/rest/1/c0de-of-the-webhook/"
 [[mailboxes]]

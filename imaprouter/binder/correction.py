@@ -169,8 +169,8 @@ class Correction:
         if self._was_moved_back(job):
             return Course.PERSON
         attempted = bool(self._journal.traces.steps_of(job.id))
-        # The owner is that of the first poll: it says nothing once we have changed it.
-        begun = attempted or bool(self._journal.traces.writes(job.message.id))
+        # The owner is that of the first poll: it says nothing once we may have changed it.
+        begun = any(write.activity_id == job.id for write in self._journal.traces.writes(job.message.id))
         owner = None if job.message.person_target or begun else job.paired.activity.owner
         other_deals = any(binding.is_deal for binding in job.bound)
         if owner and owner.is_deal and owner not in job.bound and other_deals:

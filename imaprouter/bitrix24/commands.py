@@ -61,8 +61,11 @@ def answers(commands: Sequence[Command], result: Any, now: datetime) -> list[Ans
         if name in errors:
             error = errors[name] if isinstance(errors[name], dict) else {"error": errors[name]}
             found.append(failure(command.method, 0, {"time": spent, **error}, now))
-        elif name in values:
+        elif name in values and _tells(command, values[name]):
             found.append(values[name])
+        elif name in values:
+            message = f"{command.method}: the batch answers it with {str(values[name])[:40]!r}"
+            found.append(PortalOutcomeUnknown(message, method=command.method))
         else:
             message = f"{command.method}: the batch has no answer to it"
             found.append(PortalOutcomeUnknown(message, method=command.method))
@@ -80,6 +83,16 @@ def value(answer: Answer) -> Any:
     if isinstance(answer, PortalError):
         raise answer
     return answer
+
+
+def _tells(command: Command, found: Any) -> bool:
+    """Whether a value is an answer. What is read comes as a list or a map: anything else is not 'none'.
+
+    An empty list is `[]` (rest.md 1.6), and crm.item.list has its own in `items` (4.2).
+    """
+    if command.method == "crm.item.list":
+        found = found.get("items") if isinstance(found, dict) else None
+    return not command.read or isinstance(found, dict | list)
 
 
 def _by_key(part: Any, count: int) -> dict[str, Any]:

@@ -98,7 +98,7 @@ pass_app = click.make_pass_decorator(App)
 
 
 @contextmanager
-def opened_journal(app: App) -> Iterator[Journal]:
+def opened_journal(app: App, *, readonly: bool = False) -> Iterator[Journal]:
     """The journal of the configuration, until the end of the block. Raises StoreError when there is none."""
     from imaprouter.store.journal import Journal
 
@@ -107,7 +107,7 @@ def opened_journal(app: App) -> Iterator[Journal]:
         raise StoreError(
             f"there is no journal at {path}", advice="'imaprouter run' makes it; check store.path"
         )
-    journal = Journal(path)
+    journal = Journal(path, readonly=readonly)
     try:
         yield journal
     finally:

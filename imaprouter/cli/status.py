@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imaprouter.cli.app import App, pass_app
+from imaprouter.cli.app import App, opened_journal, pass_app
 from imaprouter.cli.decisions import as_line
 from imaprouter.errors import StoreError
 from imaprouter.reasons import ENGLISH
@@ -87,24 +87,17 @@ def _read(app: App) -> tuple[Standing, list[Incident]]:
     from imaprouter.overview import overview
     from imaprouter.standing import Part, PartKind
     from imaprouter.store.index import Index, index_path
-    from imaprouter.store.journal import Journal
 
     settings = app.settings
-    path = settings.store.path
-    if not path.exists():
-        raise StoreError(
-            f"there is no journal at {path}", advice="'imaprouter run' makes it; check store.path"
-        )
+    path = index_path(settings.store.path)
     folders = [
         Part(PartKind.FOLDER, mailbox.name, name)
         for mailbox in settings.mailboxes
         for name in mailbox.folders + mailbox.sent_folders
     ]
     with ExitStack() as stack:
-        journal = stack.enter_context(closing(Journal(path, readonly=True)))
-        index = None
-        if index_path(path).exists():
-            index = stack.enter_context(closing(Index(index_path(path), readonly=True)))
+        journal = stack.enter_context(opened_journal(app, readonly=True))
+        index = stack.enter_context(closing(Index(path, readonly=True))) if path.exists() else None
         standing = overview(journal, index, folders, settings.alerts.review_after, datetime.now(UTC))
         return standing, journal.incidents.open()
 

@@ -50,6 +50,7 @@ __all__ = [
     "draft",
     "find_config",
     "load",
+    "open_to_all",
 ]
 
 #: Fields of Settings that no table of the file fills.

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from imaprouter.config import Settings
+from imaprouter.config import Settings, open_to_all
 from imaprouter.doctor.findings import Check, failed, ok, span, warning
 from imaprouter.errors import StoreError, StoreOutdated
 from imaprouter.refresh import LAST, LAST_FULL
@@ -37,10 +37,10 @@ def _mode(path: Path, *, secret: bool) -> Check:
     except PermissionError as error:
         return failed("file", str(error.strerror), "check the rights of its folder", subject=str(path))
     shown = f"mode {stat.S_IMODE(mode):04o}"
-    if os.name == "posix" and mode & 0o002:
-        return warning("file", f"{shown}: every user can change it", "chmod 600", subject=str(path))
-    if os.name == "posix" and secret and mode & 0o004:
-        return warning("file", f"{shown}: every user can read it", "chmod 600", subject=str(path))
+    # What is no secret may be read, not changed.
+    means = open_to_all(path, mode & ~0o004) or (open_to_all(path, mode) if secret else "")
+    if means:
+        return warning("file", f"{shown}: every user can {means} it", "chmod 600", subject=str(path))
     return ok("file", shown, str(path))
 
 

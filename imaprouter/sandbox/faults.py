@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
-from imaprouter.sandbox.replies import Refusal
+from imaprouter.sandbox.replies import Refusal, Reply
 
 Kind = Literal[
     "timeout_before",  # nothing is executed, no answer comes
@@ -27,10 +27,11 @@ Kind = Literal[
     "rename_302",  # the portal has a new name
     "error",  # any error body for the whole request: `status`, `code`, `text`
     "command_error",  # the command itself is refused, inside a batch as one of its errors
+    "wrong_result",  # the command is not executed, and `result` stands where its own would
     "meanwhile",  # `action` runs just before the command: what a person does in that moment
 ]
 #: Kinds that strike a command when it runs; the others strike the HTTP request that carries it.
-_AT_COMMAND = ("command_error", "meanwhile")
+_AT_COMMAND = ("command_error", "wrong_result", "meanwhile")
 
 
 @dataclass(slots=True)
@@ -45,6 +46,7 @@ class Fault:
     code: str
     text: str
     location: str
+    result: object
     action: Callable[[], object] | None
 
     def strikes(self, methods: Iterable[str], host: str = "") -> bool:
@@ -83,6 +85,7 @@ class Faults:
         code: str = "",
         text: str = "",
         location: str = "",
+        result: object = None,
         action: Callable[[], object] | None = None,
     ) -> None:
         """Add a rule for `method` (None: any request): after `skip` matches, `times` times (None: always).
@@ -94,7 +97,7 @@ class Faults:
             raise ValueError(f"unknown fault {kind!r}")
         name = method.lower() if method else None
         with self._lock:
-            self._rules.append(Fault(kind, name, times, skip, status, code, text, location, action))
+            self._rules.append(Fault(kind, name, times, skip, status, code, text, location, result, action))
 
     def clear(self) -> None:
         """Forget all rules."""
@@ -110,12 +113,18 @@ class Faults:
                 None,
             )
 
-    def before_command(self, method: str) -> None:
-        """Let the rules for one command strike; raises Refusal for 'command_error'."""
+    def before_command(self, method: str) -> Reply | None:
+        """Let the rules for one command strike; returns what it answers instead of being executed.
+
+        Raises Refusal for 'command_error'.
+        """
         with self._lock:
             struck = [rule for rule in self._rules if rule.kind in _AT_COMMAND and rule.strikes({method})]
         for rule in struck:
             if rule.kind == "command_error":
                 raise Refusal(rule.code, rule.text, rule.status)
+            if rule.kind == "wrong_result":
+                return Reply(rule.result)
             if rule.action is not None:
                 rule.action()
+        return None

@@ -94,7 +94,9 @@ class Rest:
             )
         if self.budget.exceeded(name, now):
             raise Refusal("OPERATION_TIME_LIMIT", "Method is blocked due to operation time limit.", 429)
-        self.faults.before_command(name)
+        instead = self.faults.before_command(name)
+        if instead:
+            return instead
         ok = False
         try:
             with self.crm.lock:

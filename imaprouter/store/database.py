@@ -80,10 +80,9 @@ def open_readonly(path: Path, migrations: Migrations) -> Database:
     return database
 
 
-def damage(database: Database) -> str:
+def damage(connection: sqlite3.Connection) -> str:
     """What SQLite's quick check finds wrong, '' for nothing; reads the whole file."""
-    with translated(database_path(database)):
-        found = [str(row[0]) for row in database.execute("PRAGMA quick_check(3)").fetchall()]
+    found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)").fetchall()]
     return "" if found == ["ok"] else "; ".join(found)
 
 

@@ -12,7 +12,14 @@ from typing import Literal
 
 from imaprouter.store.activities import Activities, Traces
 from imaprouter.store.answers import Answers
-from imaprouter.store.database import damage, open_database, open_readonly, transaction
+from imaprouter.store.database import (
+    damage,
+    database_path,
+    open_database,
+    open_readonly,
+    transaction,
+    translated,
+)
 from imaprouter.store.figures import Figures
 from imaprouter.store.folders import Folders
 from imaprouter.store.journal_schema import migrations
@@ -42,8 +49,9 @@ class Journal:
         self.facts = Facts(self._db)
 
     def damage(self) -> str:
-        """What is wrong with the file, '' for nothing; reads all of it."""
-        return damage(self._db)
+        """What is wrong with the file, '' for nothing; reads all of it. Raises StoreError."""
+        with translated(database_path(self._db)):
+            return damage(self._db.conn)
 
     def close(self) -> None:
         self._db.close()

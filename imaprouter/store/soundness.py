@@ -6,7 +6,6 @@ crash has left half written.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from sqlite_utils import Database, Migrations
 
 from imaprouter.errors import StoreDamaged, StoreError
 from imaprouter.model import Activity, Binding, Decision, Envelope
+from imaprouter.store import database
 from imaprouter.store.database import APPLICATION_ID, BUSY_SECONDS, translated
 from imaprouter.store.journal_schema import migrations
 
@@ -46,10 +46,9 @@ def damage(path: Path) -> str:
         return ""
     try:
         with translated(path), closing(_open(path, "rw")) as connection:
-            found = [line for (line,) in connection.execute("PRAGMA quick_check(1)")]
+            return database.damage(connection)
     except StoreDamaged as error:
         return error.message
-    return "" if found == ["ok"] else "; ".join(found)
 
 
 def refuse_damaged(journal: Path) -> None:
@@ -97,7 +96,7 @@ def _open(path: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
 
 def _mode(journal: Path) -> Check:
     bits = stat.S_IMODE(journal.stat().st_mode)
-    if os.name == "posix" and bits & 0o077:
+    if database.open_to_others(journal):
         advice = f"it holds addresses and subjects: chmod 600 {journal}"
         return Check("mode", False, f"others may use {journal}: mode {bits:04o}", advice)
     return Check("mode", True, f"mode {bits:04o}")
