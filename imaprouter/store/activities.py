@@ -39,8 +39,6 @@ class Write:
         return self.activity_id == activity_id and self.outcome == "done"
 
 
-#: Stands among the writes where a correction begins anew.
-REOPENED = "reopened"
 _ACTIVITY_COLUMNS = (
     "activity, message_id, first_seen_at, first_bindings, unwanted_leads, last_bindings, attempts, "
     "next_attempt_at, settled_at"
@@ -112,31 +110,23 @@ class Activities(Tables):
 
     def reopen(self, activity_id: int, at: datetime) -> None:
         """There is something to do again: a person answered. What is bound now counts as bound first."""
-        self._begin_anew(activity_id, at)
-        self._execute(
-            "UPDATE activities SET next_attempt_at = ?, settled_at = NULL, attempts = 0,"
-            " first_bindings = NULL WHERE id = ?",
-            (to_text(at), activity_id),
-        )
+        self._begin_anew(activity_id, at, first_bindings="NULL")
 
     def resume(self, activity_id: int, at: datetime) -> None:
         """There is something to do again, and nobody but us has decided: what we left counts as bound first.
 
         So a person's change since then is still told from our own (`plan.touched_by_others`).
         """
-        self._begin_anew(activity_id, at)
+        self._begin_anew(activity_id, at, first_bindings="coalesce(last_bindings, first_bindings)")
+
+    def _begin_anew(self, activity_id: int, at: datetime, *, first_bindings: str) -> None:
+        """What was written until now says nothing of what comes."""
         self._execute(
             "UPDATE activities SET next_attempt_at = ?, settled_at = NULL, attempts = 0,"
-            " first_bindings = coalesce(last_bindings, first_bindings) WHERE id = ?",
+            f" first_bindings = {first_bindings},"
+            " writes_before = (SELECT coalesce(max(id), 0) FROM writes WHERE activity_id = activities.id)"
+            " WHERE id = ?",
             (to_text(at), activity_id),
-        )
-
-    def _begin_anew(self, activity_id: int, at: datetime) -> None:
-        """What was written before says nothing of what comes now."""
-        self._execute(
-            "INSERT INTO writes (at, message_id, activity_id, step, outcome)"
-            " SELECT ?, message_id, id, ?, 'noted' FROM activities WHERE id = ?",
-            (to_text(at), REOPENED, activity_id),
         )
 
     def unschedule(self, activity_id: int) -> None:
@@ -195,9 +185,9 @@ class Traces(Tables):
     def steps_of(self, activity_id: int) -> list[Write]:
         """What was sent, or may have been sent, for this activity since it was opened last, oldest first."""
         rows = self._rows(
-            "SELECT at, activity_id, step, outcome FROM writes WHERE activity_id = ?1 AND id > coalesce("
-            "(SELECT max(id) FROM writes WHERE activity_id = ?1 AND step = ?2), 0) ORDER BY id",
-            (activity_id, REOPENED),
+            "SELECT at, activity_id, step, outcome FROM writes WHERE activity_id = ?1"
+            " AND id > (SELECT writes_before FROM activities WHERE id = ?1) ORDER BY id",
+            (activity_id,),
         )
         return [Write(datetime.fromisoformat(row[0]), *row[1:]) for row in rows]
 

@@ -241,3 +241,9 @@ CREATE TABLE alerts (
     PRIMARY KEY (incident_id, user_id, occasion)
 ) WITHOUT ROWID;
 """
+
+
+@migrations()
+def corrections_that_begin_anew(db: Database) -> None:
+    """The last write of an earlier correction of this activity: it says nothing of the present one."""
+    db.execute("ALTER TABLE activities ADD COLUMN writes_before INTEGER NOT NULL DEFAULT 0")
