@@ -74,6 +74,8 @@ def register_secret(value: str) -> None:
     for form in _forms(value) if len(value) >= _SHORTEST_SECRET else ():
         if len(form) >= _SHORTEST_SECRET and form not in _secrets:
             _secrets.append(form)
+    # The longer of two is masked whole.
+    _secrets.sort(key=len, reverse=True)
 
 
 def _forms(value: str) -> Iterator[str]:
@@ -98,7 +100,7 @@ def _forms(value: str) -> Iterator[str]:
 
 def mask(text: str) -> str:
     """Return the text without registered secrets and without the code of any webhook address."""
-    for secret in sorted(_secrets, key=len, reverse=True):
+    for secret in _secrets:
         text = text.replace(secret, MASK)
     return _WEBHOOK_CODE.sub(rf"\1{MASK}", text)
 

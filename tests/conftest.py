@@ -11,6 +11,8 @@ import pytest
 from dovecot import INSTALL, Dovecot, installed
 from hypothesis import settings
 
+from imaprouter import log
+
 # Machines are noisy: how long an example takes says nothing.
 settings.register_profile("imaprouter", deadline=None)
 settings.load_profile("imaprouter")
@@ -25,6 +27,12 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith("IMAPROUTER_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("IMAPROUTER_LANG", "en")
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test registers is masked in no other, and searched for in no other's log."""
+    monkeypatch.setattr(log, "_secrets", [])
 
 
 @pytest.fixture
