@@ -91,7 +91,7 @@ def known_clients(addresses: Iterable[str], letter: Letter, index: DealIndex) ->
     """
     asked = list(addresses)
     if letter.outgoing:
-        found = [index.client(email) or index.client(split_tag(email)[0]) for email in asked]
+        found = [_with_tag_or_without(email, index) for email in asked]
         return list({client.email: client for client in found if client}.values())
     bare = [split_tag(email)[0] for email in asked]
     return [client for client in map(index.client, (*asked, *bare)) if client][:1]
@@ -171,8 +171,12 @@ def claimed_clients(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> 
     believed = client_addresses(letter, index, policy)
     written = _of_clients(letter.envelope.reply_to, letter, index, policy)
     unproven = [email for email in written if email not in believed]
-    found = (index.client(email) or index.client(split_tag(email)[0]) for email in unproven)
+    found = (_with_tag_or_without(email, index) for email in unproven)
     return [client for client in found if client]
+
+
+def _with_tag_or_without(email: str, index: DealIndex) -> Client:
+    return index.client(email) or index.client(split_tag(email)[0])
 
 
 def _is_known(client: Client) -> bool:
