@@ -272,7 +272,7 @@ def test_a_bad_configuration_keeps_the_old_one_and_says_every_mistake(office: Of
     ("text", "said"),
     [
         ("no TOML", "not valid TOML"),
-        ("x = " + "[" * 100_000, "Recursion"),
+        ("x = " + "[" * 100_000, "nested too deeply"),
         ("", "has no portal.webhook_url"),
         (None, "cannot read the configuration"),
     ],
@@ -307,6 +307,7 @@ def test_the_journal_cannot_change_while_the_service_runs(office: Office) -> Non
     check_laws(office, 2)
 
 
+@pytest.mark.usefixtures("open_folders")
 def test_open_secrets_are_refused_at_a_reload_too(office: Office) -> None:
     with office.service() as process:
         office.until(lambda: office.heard("folder.opened"))

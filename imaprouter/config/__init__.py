@@ -154,6 +154,8 @@ def _document(path: Path) -> tuple[dict[str, Any], int]:
         raise ConfigError(f"{path} is not UTF-8 text (byte {error.start})") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is not valid TOML: its values are nested too deeply") from None
 
 
 def _settings(document: dict[str, Any], reader: Reader, environ: Mapping[str, str]) -> Settings:
