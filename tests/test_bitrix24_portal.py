@@ -310,9 +310,9 @@ def test_more_than_fifty_commands_are_several_requests_and_nothing_is_sent_behin
 
 
 def test_a_batch_is_repeated_after_an_unknown_outcome_only_when_all_of_it_reads() -> None:
-    good = batch_reply(result={"c0": 1, "c1": 2})
+    good = batch_reply(result={"c0": [1], "c1": [2]})
     handler, asked = replies(httpx.ReadTimeout("slow"), good)
-    assert portal_of(handler).batch([Command("a", read=True), Command("b", read=True)]) == [1, 2]
+    assert portal_of(handler).batch([Command("a", read=True), Command("b", read=True)]) == [[1], [2]]
     handler, asked = replies(httpx.ReadTimeout("slow"), good)
     answers = portal_of(handler).batch([Command("a", read=True), Command("b")])
     assert all(isinstance(answer, PortalOutcomeUnknown) for answer in answers)
