@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "language": {"reasons"},
     "log": CORE,
     "config": CORE,
-    "store": CORE | {"alerts", "copies", "report", "standing"},
+    "store": CORE | {"alerts", "copies", "correspondence", "report", "standing"},
     "mailbox": CORE,
     "bitrix24": CORE | {"log"},
     "arrival": CORE | {"copies", "decide", "standing", "store"},

@@ -121,7 +121,7 @@ LETTERS = st.lists(
 
 @given(LETTERS, st.randoms(use_true_random=False))
 def test_an_answer_comes_later_from_us_and_to_the_client_in_any_order(
-    letters: list[Written], random: object
+    letters: list[Written], random: Random
 ) -> None:
     found = answers(letters)
     by_number = {letter.number: letter for letter in letters}

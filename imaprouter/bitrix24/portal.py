@@ -152,7 +152,7 @@ class Portal:
 
     def link(self, target: Target) -> str:
         """The page of a deal, company, contact or lead (rest.md 5.1)."""
-        return f"{self._webhook.origin}/crm/{target.type}/details/{target.id}/"
+        return self._webhook.page(target)
 
     def pause(self, seconds: float) -> None:
         """Wait. PortalUnreachable when `stop` is set before or meanwhile."""
