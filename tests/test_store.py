@@ -267,7 +267,7 @@ def test_first_bindings_are_written_once(journal: Journal, folder: Folder) -> No
     journal.activities.assign(100, number, due=NOW)
     journal.activities.note_first_bindings(100, (Binding(2, 2),), frozenset({9}))
     journal.activities.note_first_bindings(100, (Binding(2, 1),), frozenset())
-    (due,) = journal.activities.due(NOW, 10)
+    (due,) = journal.activities.due(NOW, 10, farthest=NOW + timedelta(hours=2))
     assert due.first_bindings == (Binding(2, 2),)
     assert due.unwanted_leads == frozenset({9})
 
@@ -278,7 +278,7 @@ def test_the_next_attempt_is_set_before_this_one(journal: Journal, folder: Folde
     journal.activities.add([activity()], NOW)
     journal.activities.assign(100, number, due=NOW)
     journal.activities.schedule(100, NOW + timedelta(seconds=15))
-    assert journal.activities.due(NOW, 10) == []
+    assert journal.activities.due(NOW, 10, farthest=NOW + timedelta(hours=2)) == []
     assert journal.activities.next_attempt() == NOW + timedelta(seconds=15)
 
 

@@ -15,7 +15,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -157,7 +157,14 @@ class Site(Office):
         uphold(self.book)
         self.whole = True
 
+    def set_clock(self, off: timedelta) -> None:
+        """Let the service's machine have a clock that is off by so much; see quick.py."""
+        draft = self.folder / "clock.new"
+        draft.write_text(str(off.total_seconds()))
+        draft.rename(self.folder / "clock")
+
     def heal(self) -> None:
+        (self.folder / "clock").unlink(missing_ok=True)
         self.mail.heal()
         self.rest.heal()
         self.portal.faults.clear()
