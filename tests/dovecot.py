@@ -179,7 +179,7 @@ class Dovecot:
         self._write_config()
 
     def kill_auth(self) -> None:
-        """Kill -9 of the processes that know the passwords; the master starts new ones when they are asked."""
+        """Kill -9 of the processes that know the passwords; the master starts new ones."""
         for pid in self._pids_of("dovecot/auth"):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -300,7 +300,9 @@ class Dovecot:
         """The children of this master that call themselves so."""
         if self._process is None:
             raise RuntimeError("not running")
-        pids = map(int, Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split())
+        pids = map(
+            int, Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        )
         return [pid for pid in pids if _command_line(pid).startswith(title)]
 
     def _session_pids(self, user: str) -> list[int]:

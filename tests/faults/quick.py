@@ -43,6 +43,7 @@ def hurry() -> None:
     ):
         assert hasattr(module, name), name
         setattr(module, name, value)
+    LIMITS["cache.refresh_every"] = (timedelta(seconds=1), timedelta(days=1))
     LIMITS["binding.wait"] = (timedelta(seconds=1), timedelta(days=30))
 
 

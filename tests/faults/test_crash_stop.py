@@ -5,19 +5,32 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import signal
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from dovecot import Dovecot
 from office import Office, letter
 
-from faults.crash import Call, Point, Stage, Summary, go_on, moved, traced
+from faults.crash import (
+    Call,
+    Point,
+    Stage,
+    Summary,
+    command,
+    environment,
+    go_on,
+    moved,
+    question,
+    traced,
+)
 from faults.laws import SCORE, Verdict
-from imaprouter.model import State
+from imaprouter.model import State, deal
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +128,57 @@ def test_the_service_is_stopped_while_it_reads_many(office: Office) -> None:
     assert times == Counter(expected.message_id for _, expected in written)
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_while_something_runs_once(office: Office, number: signal.Signals) -> None:
+    """`run --once`: a hangup is told of and changes nothing, a stop ends it in order; nothing is done twice."""
+    raw, expected = moved(1)
+    office.deliver(raw)
+    office.sync.sync_once()
+    with struck(office, number, "--log-format", "json", "run", "--once") as process:
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert ("config.not_read_again" in said) == (number is signal.SIGHUP)
+    if number is signal.SIGHUP:
+        assert office.settled(1)
+    assert go_on(office, [expected]) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_while_an_answer_is_carried_out(office: Office, number: signal.Signals) -> None:
+    """`queue assign --now`: the answer is on record, and is carried out once, now or by the next run."""
+    raw, _ = question(1)
+    office.deliver(raw)
+    office.sync.sync_once()
+    office.run_once()
+    (message,) = office.messages()
+    answer = ("queue", "assign", str(message.id), "--deal", "1", "--now")
+    with struck(office, number, *answer) as process:
+        said, errors = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, f"{message.id}: deal 1\n"), errors
+    office.make_due()
+    office.run_once()
+    (message,) = office.messages()
+    assert (message.state, message.person_target) == (State.SETTLED, deal(1))
+    assert office.told() == [5]
+
+
+@contextmanager
+def struck(office: Office, number: signal.Signals, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that gets a signal in the moment in which the portal moves an activity."""
+    with subprocess.Popen(
+        command(office, *words),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env={**environment(), "IMAPROUTER_LANG": "en"},
+    ) as process:
+        office.portal.faults.add(
+            "meanwhile", method="crm.activity.binding.move", action=lambda: process.send_signal(number)
+        )
+        yield process
+
+
 # ── memory ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -152,7 +216,7 @@ def resident(process: subprocess.Popen[bytes], what: str) -> int:
 
 
 def catch_up(office: Office, count: int) -> int:
-    """Read so many letters, each decided once; by how many megabytes the memory grew behind the first batch."""
+    """Read so many letters, each decided once; how many megabytes the memory grew after the first batch."""
     expected = fill(office.dovecot, office.user, count)
     began = time.monotonic()
     with office.service() as process:
