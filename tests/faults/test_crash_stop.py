@@ -130,7 +130,7 @@ def test_the_service_is_stopped_while_it_reads_many(office: Office) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_a_signal_while_something_runs_once(office: Office, number: signal.Signals) -> None:
-    """`run --once`: a hangup is told of and changes nothing, a stop ends it in order; nothing is done twice."""
+    """`run --once`: a hangup is told of and changes nothing; a stop ends it in order."""
     raw, expected = moved(1)
     office.deliver(raw)
     office.sync.sync_once()
