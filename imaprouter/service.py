@@ -77,7 +77,8 @@ class Service:
         self._hung_up = threading.Event()
         self._index_ready = threading.Event()
         self._failure: BaseException | None = None
-        self._full_refused_at: datetime | None = None
+        #: By the monotonic clock.
+        self._no_full_before = 0.0
         self._parts = _parts_of(settings, language)
 
     def run(self) -> None:
@@ -102,7 +103,7 @@ class Service:
         Raises the first ImaprouterError; a mailbox that fails does not keep the others from being read. It is
         no error when a stop breaks off what is under way.
         """
-        with exclusive(self._journal_path), _signals(self.stop), contextlib.closing(self._parts.portal):
+        with self._once():
             self._examine_files()
             try:
                 recorded, first_error = self._everything_once()
@@ -135,9 +136,28 @@ class Service:
             event(logger, logging.ERROR, name, **fields, error=str(error))
 
     def bind_once(self) -> None:
-        """Carry out what waits, without reading mail. Raises StoreBusy while a service runs, PortalError."""
-        with exclusive(self._journal_path), _signals(self.stop), contextlib.closing(self._parts.portal):
-            self._parts.binder.run_until_quiet()
+        """Carry out what waits, without reading mail. Raises StoreBusy while a service runs, PortalError.
+
+        It is no error when a stop breaks it off: the next start carries on.
+        """
+        with self._once():
+            try:
+                self._parts.binder.run_until_quiet()
+            except PortalError:
+                if not self._parts.stop.is_set():
+                    raise
+
+    @contextlib.contextmanager
+    def _once(self) -> Iterator[None]:
+        """What ends by itself ends with the configuration it began with; SIGHUP must not kill it."""
+        with (
+            exclusive(self._journal_path),
+            _signals(self.stop, self.reload),
+            contextlib.closing(self._parts.portal),
+        ):
+            yield
+        if self._hung_up.is_set():
+            event(logger, logging.WARNING, "config.not_read_again", reason="it is read at the next start")
 
     def stop(self) -> None:
         """End `run`; may be called from any thread."""
@@ -291,23 +311,25 @@ class Service:
         try:
             now = datetime.now(UTC)
             cache = self._parts.settings.cache
-            if index.moment(LAST):
+            last = index.moment(LAST)
+            if last:
                 self._index_ready.set()
             wants_full = _is_older(index.moment(LAST_FULL), now - cache.full_every)
-            if wants_full and _is_older(self._full_refused_at, now - FULL_AGAIN):
-                self._refresh_fully(index, now)
-            elif _is_older(index.moment(LAST), now - cache.refresh_every + timedelta(seconds=1)):
+            if wants_full and time.monotonic() >= self._no_full_before:
+                self._refresh_fully(index)
+            # It is the portal's clock that stamps it: ours may be behind, by ten minutes or by a day.
+            elif _is_older(last, now - cache.refresh_every + timedelta(seconds=1)) or (last and last > now):
                 self._tell(refresh(self._parts.portal, index))
             self._index_ready.set()
         finally:
             index.close()
 
-    def _refresh_fully(self, index: Index, now: datetime) -> None:
+    def _refresh_fully(self, index: Index) -> None:
         try:
             self._tell(refresh(self._parts.portal, index, full=True))
         except StoreError:
             # It is hard to believe, and will be in five minutes: read changes only, for a while.
-            self._full_refused_at = now
+            self._no_full_before = time.monotonic() + FULL_AGAIN.total_seconds()
             raise
 
     def _tell(self, report: Report) -> None:

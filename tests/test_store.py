@@ -267,7 +267,7 @@ def test_first_bindings_are_written_once(journal: Journal, folder: Folder) -> No
     journal.activities.assign(100, number, due=NOW)
     journal.activities.note_first_bindings(100, (Binding(2, 2),), frozenset({9}))
     journal.activities.note_first_bindings(100, (Binding(2, 1),), frozenset())
-    (due,) = journal.activities.due(NOW, 10)
+    (due,) = journal.activities.due(NOW, 10, farthest=NOW + timedelta(hours=2))
     assert due.first_bindings == (Binding(2, 2),)
     assert due.unwanted_leads == frozenset({9})
 
@@ -278,8 +278,19 @@ def test_the_next_attempt_is_set_before_this_one(journal: Journal, folder: Folde
     journal.activities.add([activity()], NOW)
     journal.activities.assign(100, number, due=NOW)
     journal.activities.schedule(100, NOW + timedelta(seconds=15))
-    assert journal.activities.due(NOW, 10) == []
+    assert journal.activities.due(NOW, 10, farthest=NOW + timedelta(hours=2)) == []
     assert journal.activities.next_attempt() == NOW + timedelta(seconds=15)
+
+
+def test_what_a_clock_that_was_wrong_has_written_is_old_enough(journal: Journal, folder: Folder) -> None:
+    """An attempt set for tomorrow is due; a message and an activity of tomorrow have waited long enough."""
+    tomorrow, hour = NOW + timedelta(days=1), timedelta(hours=1)
+    number = journal.messages.add(folder, new_message(target=deal(1)), tomorrow)
+    journal.activities.add([activity()], tomorrow)
+    assert [found.id for found in journal.messages.expired(NOW - hour, NOW + hour, 10)] == [number]
+    assert [found.id for found in journal.activities.unpaired(not_within=(NOW - hour, NOW + hour))] == [100]
+    journal.activities.assign(100, number, due=tomorrow)
+    assert [found.activity.id for found in journal.activities.due(NOW, 10, farthest=NOW + hour)] == [100]
 
 
 def test_a_person_is_notified_once_per_message(journal: Journal, folder: Folder) -> None:

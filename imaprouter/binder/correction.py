@@ -103,7 +103,7 @@ class Correction:
         """What is due, with the time of its next attempt written first: a crash does not repeat at once."""
         jobs = []
         with self._journal.transaction():
-            for paired in self._journal.activities.due(now, ROUND):
+            for paired in self._journal.activities.due(now, ROUND, farthest=now + 2 * RETRY_REFUSED):
                 message = self._journal.messages.get(paired.message_id)
                 if not message or not message.target:
                     self._journal.activities.unschedule(paired.activity.id)

@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 # A second copy of a mail may still be on its way over IMAP; after that its activity follows the first's.
 TWIN_GRACE = timedelta(minutes=5)
+# What is on record as of later than this was written by a clock that was wrong: then it is old enough.
+CLOCK_STEP = timedelta(hours=1)
 
 
 class Pairs:
@@ -43,13 +45,13 @@ class Pairs:
 
     def expiring(self, now: datetime, wait: timedelta, limit: int) -> list[datetime]:
         """The times at which the activities of messages would start that are about to be reported missing."""
-        messages = self._journal.messages.expired(now - wait, limit)
+        messages = self._journal.messages.expired(now - wait, now + CLOCK_STEP, limit)
         moments = {message.internal_date for message in messages}
         return sorted(moments | {message.envelope.date for message in messages if message.envelope.date})
 
     def expire(self, now: datetime, wait: timedelta, limit: int) -> int:
         """Report messages whose activity did not appear within `wait`; returns how many."""
-        expired = self._journal.messages.expired(now - wait, limit)
+        expired = self._journal.messages.expired(now - wait, now + CLOCK_STEP, limit)
         with self._journal.transaction():
             for message in expired:
                 note = message.note or "Bitrix24 made no activity of it within binding.wait"
@@ -61,7 +63,7 @@ class Pairs:
 
     def _find_twins(self, now: datetime) -> int:
         """A second activity of one mail goes where the first went (mail-internals 3.6)."""
-        left = self._journal.activities.unpaired(seen_before=now - TWIN_GRACE)
+        left = self._journal.activities.unpaired(not_within=(now - TWIN_GRACE, now + CLOCK_STEP))
         messages = self._journal.messages.paired_near(_seconds(left)) if left else []
         found = []
         with self._journal.transaction():

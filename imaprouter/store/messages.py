@@ -295,11 +295,12 @@ class Messages(Threads):
                 found.update((message.id, message) for message in near)
         return [found[number] for number in sorted(found)]
 
-    def expired(self, before: datetime, limit: int = -1) -> list[StoredMessage]:
-        """Waiting messages that were recorded before `before` and still have no activity."""
+    def expired(self, begin: datetime, end: datetime, limit: int) -> list[StoredMessage]:
+        """Waiting messages that were not recorded between the two and still have no activity."""
         return self._messages(
-            f"{_UNPAIRED} AND m.state = 'waiting' AND m.recorded_at < ? ORDER BY m.id LIMIT ?",
-            (to_text(before), limit),
+            f"{_UNPAIRED} AND m.state = 'waiting' AND m.recorded_at NOT BETWEEN ? AND ?"
+            " ORDER BY m.id LIMIT ?",
+            (to_text(begin), to_text(end), limit),
         )
 
     def earliest_unpaired(self) -> datetime | None:

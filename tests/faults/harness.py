@@ -15,7 +15,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -61,6 +61,8 @@ class Site(Office):
         self.random = random.Random(f"{SEED} {name}")
         #: TOML of the first mailbox: 'none' speaks clear text.
         self.tls = "none"
+        #: A piece of the configuration, and what stands there instead.
+        self.spoil: tuple[str, str] | None = None
         self.program = [str(Path(__file__).with_name("quick.py"))]
         self.options |= {"routing.loop.limit": "0", "portal.timeout": "'1s'", "portal.burst": "1000"}
         self._number = 0
@@ -89,7 +91,8 @@ class Site(Office):
         text = path.read_text("utf-8")
         text = text.replace(self.portal.url, f"http://127.0.0.1:{self.rest.port}")
         text = text.replace(f"port = {self.dovecot.port}", f"port = {self.mail.port}")
-        path.write_text(text.replace("tls = 'none'", f"tls = '{self.tls}'"), "utf-8")
+        text = text.replace("tls = 'none'", f"tls = '{self.tls}'")
+        path.write_text(text.replace(*self.spoil) if self.spoil else text, "utf-8")
         return path
 
     # ── letters ───────────────────────────────────────────────────────────────────────────────────────
@@ -157,7 +160,14 @@ class Site(Office):
         uphold(self.book)
         self.whole = True
 
+    def set_clock(self, off: timedelta) -> None:
+        """Let the service's machine have a clock that is off by so much; see quick.py."""
+        draft = self.folder / "clock.new"
+        draft.write_text(str(off.total_seconds()))
+        draft.rename(self.folder / "clock")
+
     def heal(self) -> None:
+        (self.folder / "clock").unlink(missing_ok=True)
         self.mail.heal()
         self.rest.heal()
         self.portal.faults.clear()
