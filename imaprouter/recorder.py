@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 
 from imaprouter import mail
 from imaprouter.arrival import WatchedFolder, decided, defective, unreadable
+from imaprouter.errors import StoreDamaged
 from imaprouter.ledger import mark
 from imaprouter.log import event
 from imaprouter.mailbox import FetchResult
@@ -156,6 +157,9 @@ class Recorder:
                 recent=earlier.letters + 1,
                 copies=[copy.envelope for copy in copies],
             )
+        except StoreDamaged:
+            # Not the letter's fault, nor will the next one fare better.
+            raise
         except Exception:
             # A defect of ours that one letter shows must not keep those behind it from being read.
             logger.exception("deciding UID %s of %s failed", message.uid, self._watched)

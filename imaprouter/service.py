@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from gettext import NullTranslations
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from imaprouter.address import normalise
 from imaprouter.arrival import WatchedFolder
@@ -47,6 +48,9 @@ from imaprouter.store.lock import exclusive
 from imaprouter.store.soundness import refuse_damaged, set_aside_damaged
 from imaprouter.teller import Teller
 from imaprouter.watcher import Watcher
+
+if TYPE_CHECKING:
+    from imaprouter.metrics import MetricsServer, View
 
 logger = logging.getLogger(__name__)
 
@@ -80,11 +84,16 @@ class Service:
         #: By the monotonic clock.
         self._no_full_before = 0.0
         self._parts = _parts_of(settings, language)
+        self._metrics: MetricsServer | None = None
 
     def run(self) -> None:
-        """Run until SIGTERM, SIGINT or `stop()`. Raises StoreBusy, or what ended a part unexpectedly."""
+        """Run until SIGTERM, SIGINT or `stop()`. Raises StoreBusy, or what ended a part unexpectedly.
+
+        ConfigError when `metrics.listen` cannot be listened on.
+        """
         with exclusive(self._journal_path), _signals(self.stop, self.reload):
             self._examine_files()
+            self._serve(self._listener(self._parts.settings))
             threads = self._start()
             event(logger, logging.INFO, "service.started", folders=len(self._parts.watchers))
             while not self._ending.wait(0.5):
@@ -93,6 +102,7 @@ class Service:
                     threads = self._take_up(threads)
             event(logger, logging.INFO, "service.stopping")
             self._end(threads)
+            self._serve(None)
         event(logger, logging.INFO, "service.stopped")
         if self._failure:
             raise self._failure
@@ -178,6 +188,7 @@ class Service:
         """
         try:
             successors = self._successors()
+            listener = self._listener(successors.settings)
         except ImaprouterError as error:
             for problem in error.problems if isinstance(error, ConfigError) else ():
                 event(logger, logging.ERROR, "config.problem", problem=problem)
@@ -194,8 +205,10 @@ class Service:
                 return threads
             for thread in threads:
                 thread.join(0.1)
+        successors.portal.succeed(self._parts.portal)
         self._parts.portal.close()
         self._parts = successors
+        self._serve(listener)
         event(logger, logging.INFO, "config.taken_up", folders=len(successors.watchers))
         return self._start()
 
@@ -209,6 +222,43 @@ class Service:
                 advice="stop it, and start it with the new configuration",
             )
         return _parts_of(settings, self._language)
+
+    # ── metrics ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _listener(self, settings: Settings) -> MetricsServer | None:
+        """The server of `metrics.listen`: the one that runs, where it listens there already."""
+        address = settings.metrics.address
+        if address is None:
+            return None
+        if self._metrics and self._metrics.address == address:
+            return self._metrics
+        from imaprouter.metrics import MetricsServer
+
+        return MetricsServer(address, self._view)
+
+    def _serve(self, listener: MetricsServer | None) -> None:
+        """Let this server answer from now on, instead of the one from before."""
+        if listener is self._metrics:
+            return
+        if self._metrics:
+            self._metrics.close()
+        self._metrics = listener
+        if listener:
+            listener.start()
+            host, port = listener.address
+            event(logger, logging.INFO, "metrics.listening", host=host, port=port)
+
+    def _view(self) -> View:
+        from imaprouter.metrics import View
+
+        parts = self._parts
+        return View(
+            journal_path=self._journal_path,
+            folders=tuple(watcher.watched.part for watcher in parts.watchers),
+            patience=parts.settings.alerts,
+            refresh_every=parts.settings.cache.refresh_every,
+            requests_used=parts.portal.requests_used,
+        )
 
     # ── threads ───────────────────────────────────────────────────────────────────────────────────────
 

@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pulse": CORE | {"log", "standing", "store"},
     "overview": CORE | {"refresh", "standing", "store"},
     "teller": CORE | {"alerts", "bitrix24", "log", "mailbox", "overview", "standing", "store"},
+    "metrics": CORE | {"alerts", "log", "overview", "standing", "store"},
     "poller": CORE | {"bitrix24", "store"},
     "refresh": CORE | {"bitrix24", "store"},
     "lookup": CORE | {"bitrix24", "store", "arrival", "copies", "decide", "log"},
@@ -50,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"pulse", "standing"},
     "service": CORE
     | {"config", "log", "store", "bitrix24", "mailbox", "binder", "watcher", "arrival", "refresh", "notice"}
-    | {"pulse", "standing", "teller"},
+    | {"metrics", "pulse", "standing", "teller"},
     "doctor": CORE | {"bitrix24", "config", "mailbox", "refresh", "service", "store"},
     "sandbox": CORE | {"mail"},
 }
@@ -63,6 +64,7 @@ ONLY_IN = {
     "sqlite_utils": {"store"},
     "starlette": {"sandbox"},
     "pymap": {"sandbox"},
+    "prometheus_client": {"metrics"},
     "click": {"cli"},
     "rich": {"cli"},
     "msgspec": {"store", "config"},

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -350,25 +351,51 @@ def test_a_mailbox_whose_login_is_no_address_is_told_from_others() -> None:
     assert rows.activity(row).mailbox_email == "sales-login"
 
 
+def test_an_index_that_breaks_while_letters_come_sends_none_of_them_to_a_person(office: Office) -> None:
+    """The service ends and says what helps; the next start makes the index anew, and decides by it."""
+    office.run_once()
+    with office.service() as process:
+        office.until(lambda: office.heard("folder.opened"))
+        path = office.folder / "imaprouter-index.db"
+        with path.open("r+b") as file:
+            file.write(b"\xff" * path.stat().st_size)
+        office.deliver(to_masha())
+        assert process.wait(30) == 1
+    assert "the index: the next start rebuilds it" in office.output.read_text("utf-8")
+    assert office.messages() == []
+    office.run_once()
+    assert [found.decision.target for found in office.messages()] == [deal(1)]
+
+
 # ── a journal of years ─────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
-    "query",
+    "ask",
     [
-        "SELECT 1 FROM messages WHERE message_id = ? AND message_id <> ''",
-        "SELECT 1 FROM messages WHERE open_questions LIMIT 1",
-        "SELECT 1 FROM activities INDEXED BY activities_unpaired WHERE message_id IS NULL",
-        "SELECT 1 FROM messages m WHERE +m.state IN ('waiting') AND m.date_second IN (?, ?)",
+        lambda journal: journal.messages.known_message("a@b"),
+        lambda journal: journal.messages.open_questions(1),
+        lambda journal: journal.messages.waits_since(MOMENT),
+        lambda journal: journal.messages.unpaired_near([1, 2]),
+        lambda journal: journal.messages.paired_near([1, 2]),
+        lambda journal: journal.messages.copies("sales", ENVELOPE, MOMENT),
+        lambda journal: journal.activities.unpaired(),
+        lambda journal: journal.activities.due(MOMENT, 1),
     ],
 )
-def test_questions_to_the_journal_use_an_index(tmp_path: Path, query: str) -> None:
+def test_questions_to_the_journal_use_an_index(tmp_path: Path, ask: Callable[[Journal], object]) -> None:
     """With a hundred thousand messages a scan under the write lock would end the service."""
     journal = Journal(tmp_path / "imaprouter.db")
-    count = query.count("?")
-    plan = journal._db.execute(f"EXPLAIN QUERY PLAN {query}", tuple(range(count))).fetchall()
+    asked: list[str] = []
+    journal._db.conn.set_trace_callback(asked.append)
+    ask(journal)
+    journal._db.conn.set_trace_callback(None)
+    queries = [statement for statement in asked if statement.lstrip().startswith("SELECT")]
+    plans = [journal._db.execute(f"EXPLAIN QUERY PLAN {query}").fetchall() for query in queries]
     journal.close()
-    assert all("USING" in row[-1] for row in plan), plan
+    assert plans
+    scans = [row[-1] for plan in plans for row in plan if re.match(r"SCAN (?!\S+ USING|CONSTANT)", row[-1])]
+    assert scans == [], queries
 
 
 def test_a_person_who_acts_while_we_correct_has_the_last_word(office: Office) -> None:

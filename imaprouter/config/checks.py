@@ -86,14 +86,9 @@ def routing_problems(routing: RoutingPolicy) -> Iterator[str]:
 
 def metrics_problems(metrics: MetricsSettings) -> Iterator[str]:
     """An address to listen on is a host and a port."""
-    if not metrics.listen:
-        return
     try:
-        parts = urlsplit(f"//{metrics.listen}")
-        good = bool(parts.hostname and parts.port and not parts.path)
+        _ = metrics.address
     except ValueError:
-        good = False
-    if not good:
         yield f'metrics.listen: expected host and port such as "127.0.0.1:9108", not "{metrics.listen}"'
 
 
@@ -131,5 +126,3 @@ def without_effect(settings: Settings) -> Iterator[str]:
         yield "binding.create_missing: has no effect in this version"
     if settings.alerts.users and settings.binding.mode == "observe":
         yield 'alerts.users: nobody is told anything while binding.mode is "observe"'
-    if settings.metrics.listen:
-        yield "metrics.listen: has no effect in this version"

@@ -65,10 +65,7 @@ def open_readonly(path: Path, migrations: Migrations) -> Database:
     """
     with translated(path):
         path.stat()
-        # Without a log nobody has it open: 'immutable' keeps SQLite from making one, and leaving it behind.
-        log = path.with_name(f"{path.name}-wal")
-        mode = "mode=ro" if log.exists() else "mode=ro&immutable=1"
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=BUSY_SECONDS)
+        connection = connect_readonly(path)
         try:
             database = Database(connection)
             _check_owner(database, path)
@@ -78,6 +75,14 @@ def open_readonly(path: Path, migrations: Migrations) -> Database:
             connection.close()
             raise
     return database
+
+
+def connect_readonly(path: Path) -> sqlite3.Connection:
+    """A connection that changes nothing on the disk, whatever the file holds."""
+    # Without a log nobody has it open: 'immutable' keeps SQLite from making one, and leaving it behind.
+    logs = (path.with_name(f"{path.name}-{end}") for end in ("wal", "journal"))
+    mode = "mode=ro" if any(log.exists() for log in logs) else "mode=ro&immutable=1"
+    return sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=BUSY_SECONDS)
 
 
 def damage(connection: sqlite3.Connection) -> str:
