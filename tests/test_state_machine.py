@@ -520,6 +520,8 @@ class Office(RuleBasedStateMachine):
                 copy.wanted = [frozenset({chosen})]
             elif copy.activity:
                 copy.wanted = [*copy.wanted, frozenset(self.deals(copy))]
+            else:
+                copy.wanted = []  # it stays where Bitrix24 will put it
 
     # ── what is known ─────────────────────────────────────────────────────────────────────────────────────
 
