@@ -432,7 +432,7 @@ def test_a_result_of_another_type_is_no_empty_list(office: Office, method: str, 
 def _saved(office: Office) -> bytes:
     """The journal as a backup has it."""
     with office.journal() as journal:
-        return journal._db.conn.serialize()  # type: ignore[no-any-return]
+        return journal._db.conn.serialize()
 
 
 def _restore(office: Office, saved: bytes) -> None:

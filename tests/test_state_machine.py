@@ -431,13 +431,17 @@ class Office(RuleBasedStateMachine):
         """Before a request has left, or when its answer came and was not written down."""
         self.live(self.read, self.bind, dies_after=steps, on_the_wire=True)
 
-    @rule(method=st.sampled_from(WRITES), behind=st.booleans(), lost=st.sampled_from([None, "close_after"]))
-    def the_service_dies_at_a_write(self, method: str, behind: bool, lost: Any) -> None:
-        """Of what was sent it knows nothing: whether it left, was executed, or what it came to."""
+    @rule(
+        method=st.sampled_from(WRITES),
+        dies=st.sampled_from(["before", "behind", "not"]),
+        lost=st.sampled_from([None, "close_after"]),
+    )
+    def a_write_goes_wrong(self, method: str, dies: str, lost: Any) -> None:
+        """The service dies at it, or no answer comes, or both: was it sent, executed, and what came of it?"""
         if lost:
             self.portal.faults.add(lost, method=method)
         self.bitrix24_imports(len(self.copies))
-        self.live(self.read, self.bind, dies_at=(method, behind))
+        self.live(self.read, self.bind, dies_at=None if dies == "not" else (method, dies == "behind"))
 
     @rule(kind=st.sampled_from(LOST), method=st.sampled_from([*WRITES, None]), skip=st.integers(0, 3))
     def an_answer_will_be_lost(self, kind: Any, method: str | None, skip: int) -> None:
