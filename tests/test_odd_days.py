@@ -451,3 +451,75 @@ def test_a_result_of_another_type_is_no_empty_list(office: Office, method: str, 
         office.make_due()
     assert (office.deals(number), states(office)) == ([1], [(State.SETTLED, Result.MOVED)])
     assert office.told() == [5]
+
+
+# ── a journal from a backup ────────────────────────────────────────────────────────────────────────
+
+
+def _saved(office: Office) -> bytes:
+    """The journal as a backup has it."""
+    with office.journal() as journal:
+        return journal._db.conn.serialize()
+
+
+def _restore(office: Office, saved: bytes) -> None:
+    path = office.folder / "imaprouter.db"
+    for ending in ("", "-wal", "-shm"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+    path.write_bytes(saved)
+    path.chmod(0o600)
+
+
+@pytest.mark.parametrize(
+    ("before", "result"),
+    [
+        ("the mail", Result.ALREADY_RIGHT),
+        ("the activity", Result.ALREADY_RIGHT),
+        # It saw the activity elsewhere: what changed that since is taken for a person.
+        ("the correction", Result.PERSON),
+    ],
+)
+def test_a_journal_restored_from_before_a_correction_repeats_nothing(
+    office: Office, before: str, result: Result
+) -> None:
+    """What it forgot lies right in Bitrix24: nothing is written, and nobody is told a second time."""
+    office.run_once()
+    saved = _saved(office)
+    office.deliver(to_masha())
+    if before != "the mail":
+        office.run_once()
+        saved = _saved(office)
+    office.sync.sync_once()
+    if before == "the correction":
+        office.portal.faults.add("error", method="crm.activity.binding.list", status=503, times=None)
+        with contextlib.suppress(PortalError):
+            office.run_once()
+        office.portal.faults.clear()
+        saved = _saved(office)
+        office.make_due()
+    office.run_once()
+    assert office.told() == [5]
+    written = len(office.portal.writes)
+    _restore(office, saved)
+    office.make_due()
+    office.run_once()
+    assert states(office) == [(State.SETTLED, result)]
+    assert office.deals(max(office.portal.crm.activities)) == [1]
+    assert (office.told(), len(office.portal.writes)) == ([5], written)
+
+
+def test_a_journal_restored_from_the_middle_of_a_correction_may_tell_again(office: Office) -> None:
+    """It says that something was sent, and not that anybody was told: as after a crash, he has to be."""
+    office.deliver(to_masha())
+    office.sync.sync_once()
+    office.portal.faults.add("limit_503", method="im.notify.system.add", times=None)
+    with contextlib.suppress(PortalError):
+        office.run_once()
+    assert office.told() == []
+    saved = _saved(office)
+    office.portal.faults.clear()
+    for _ in range(2):
+        office.make_due()
+        office.run_once()
+        _restore(office, saved)
+    assert office.told() == [5, 5]

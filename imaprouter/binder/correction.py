@@ -20,7 +20,6 @@ from imaprouter.binder.orders import (
     Order,
     Targets,
     command_for,
-    error_of,
     is_barred,
     origin_id,
     outcome_of,
@@ -310,7 +309,9 @@ class Correction:
                 for order in orders
             ]
         answers = self._portal.batch([order.command for order in orders])
-        errors = [error_of(order, answer) for order, answer in zip(orders, answers, strict=True)]
+        errors = [
+            writes.error_of(order.command, answer) for order, answer in zip(orders, answers, strict=True)
+        ]
         with self._journal.transaction():
             for order, number, error in zip(orders, numbers, errors, strict=True):
                 self._journal.traces.finish_write(number, outcome_of(order.command, error))

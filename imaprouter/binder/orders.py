@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from imaprouter import plan
 from imaprouter.bitrix24 import writes
 from imaprouter.bitrix24.clients import companies_by_id, contacts_by_id, deals_by_id, leads_by_id
-from imaprouter.bitrix24.commands import BATCH, Answer, Command
+from imaprouter.bitrix24.commands import BATCH, Command
 from imaprouter.bitrix24.portal import Portal
-from imaprouter.errors import PortalDenied, PortalError, PortalOutcomeUnknown, PortalRefused
+from imaprouter.errors import PortalDenied, PortalError, PortalOutcomeUnknown
 from imaprouter.model import Binding, Deal, EntityType, Target
 from imaprouter.plan import Add, Delete, Move, Step
 from imaprouter.store.activities import PairedActivity
@@ -107,15 +107,6 @@ def origin_id(job: Job) -> str:
     """A durable mark: the same for the same mail of the same mailbox (mail-internals 3.6)."""
     identity = job.message.envelope.message_id or job.message.envelope.fingerprint
     return hashlib.sha256(f"{job.message.mailbox}|{identity}".encode()).hexdigest()
-
-
-def error_of(order: Order, answer: Answer) -> PortalError | None:
-    """Why a command failed. A notification to nobody is answered with false, not an error (5.1)."""
-    if isinstance(answer, PortalError):
-        return answer
-    if answer is False:
-        return PortalRefused(f"{order.command.method}: the portal answers no", method=order.command.method)
-    return None
 
 
 def outcome_of(command: Command, error: PortalError | None) -> str:
