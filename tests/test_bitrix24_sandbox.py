@@ -377,6 +377,17 @@ def test_bindings_that_cannot_be_read_whole_are_not_read(
     assert isinstance(activities.bindings(portal, [501])[501], PortalOutcomeUnknown)
 
 
+def test_an_activity_is_never_bound_to_nothing(both: tuple[Sandbox, Portal]) -> None:
+    """An empty list names what the webhook may read: that is a want of rights, no person's hand."""
+    sandbox, portal = both
+    sandbox.crm.hidden.update(sandbox.crm.bindings(101))
+    bound = activities.bindings(portal, [101])[101]
+    assert isinstance(bound, PortalDenied)
+    assert "may see" in str(bound)
+    sandbox.crm.hidden.clear()
+    assert activities.bindings(portal, [101])[101] == (Binding(2, 1), Binding(4, 10), Binding(3, 20))
+
+
 def test_bindings_with_gaps_are_a_map_with_numbers(both: tuple[Sandbox, Portal]) -> None:
     sandbox, portal = both
     rows = {"0": {"entityTypeId": 3, "entityId": 20}, "2": {"entityTypeId": 2, "entityId": 1}}

@@ -380,7 +380,9 @@ def test_an_index_that_breaks_while_letters_come_sends_none_of_them_to_a_person(
         lambda journal: journal.messages.paired_near([1, 2]),
         lambda journal: journal.messages.copies("sales", ENVELOPE, MOMENT),
         lambda journal: journal.activities.unpaired(),
-        lambda journal: journal.activities.due(MOMENT, 1),
+        lambda journal: journal.activities.due(MOMENT, 1, farthest=MOMENT),
+        lambda journal: journal.activities.unpaired(not_within=(MOMENT, MOMENT)),
+        lambda journal: journal.messages.expired(MOMENT, MOMENT, 1),
     ],
 )
 def test_questions_to_the_journal_use_an_index(tmp_path: Path, ask: Callable[[Journal], object]) -> None:

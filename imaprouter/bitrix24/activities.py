@@ -11,7 +11,7 @@ from imaprouter.bitrix24.listing import PAGE, Listing, by_ids, pages
 from imaprouter.bitrix24.portal import Portal
 from imaprouter.bitrix24.values import Row, integer, moment
 from imaprouter.bitrix24.values import rows as table
-from imaprouter.errors import PortalError, PortalOutcomeUnknown
+from imaprouter.errors import PortalDenied, PortalError, PortalOutcomeUnknown
 from imaprouter.model import Activity, Binding
 
 #: Ids are given in the order of insertion, not of commit: a long transaction of the mail sync may show an id
@@ -95,22 +95,29 @@ def activities_by_id(portal: Portal, ids: Sequence[int]) -> dict[int, Activity]:
 def bindings(portal: Portal, activity_ids: Sequence[int]) -> dict[int, tuple[Binding, ...] | PortalError]:
     """What each activity is bound to, in the portal's order, or why that cannot be read.
 
-    Only objects that the webhook may read are named (rest.md 2.7). PHP writes a list without some of its rows
-    as a map with numbers, and never an empty one as `{}`: that, or a row that is no binding, tells nothing.
+    Only objects that the webhook may read are named (rest.md 2.7), and no activity is without any: an empty
+    list is PortalDenied. PHP writes a list without some of its rows as a map with numbers, and never an empty
+    one as `{}`: that, or a row that is no binding, tells nothing.
     """
     wanted = list(dict.fromkeys(activity_ids))
     answers = portal.batch([binding_list(number) for number in wanted])
-    return {number: _bindings(answer) for number, answer in zip(wanted, answers, strict=True)}
+    return {number: _bindings(number, answer) for number, answer in zip(wanted, answers, strict=True)}
 
 
-def _bindings(answer: Answer) -> tuple[Binding, ...] | PortalError:
+def _bindings(activity_id: int, answer: Answer) -> tuple[Binding, ...] | PortalError:
     if isinstance(answer, PortalError):
         return answer
-    found = rows.bindings(answer)
+    found, method = rows.bindings(answer), "crm.activity.binding.list"
     # What is read in part, or as nothing bound, would look like a person's hand.
     if (isinstance(answer, dict) and not answer) or len(found) != len(answer):
-        method = "crm.activity.binding.list"
         return PortalOutcomeUnknown(f"{method}: answered with {str(answer)[:40]!r}", method=method)
+    if not found:
+        return PortalDenied(
+            f"activity {activity_id} is bound to nothing that the webhook may see",
+            code="access_denied",
+            method=method,
+            advice="give the webhook's user the right to read all deals, leads, contacts and companies",
+        )
     return found
 
 

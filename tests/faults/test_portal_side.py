@@ -136,17 +136,8 @@ def _instead(body: bytes) -> Callable[[bytes], bytes]:
 RESULTS = [7, "yes", None, {}, [], [7]]
 
 
-@pytest.mark.parametrize(
-    ("method", "result"),
-    [
-        (method, result)
-        for method in (LIST, MOVE, UPDATE, NOTIFY)
-        for result in RESULTS
-        # An empty list is of the right type: what is bound is all hidden from the webhook.
-        if (method, result) != (LIST, [])
-    ],
-    ids=repr,
-)
+@pytest.mark.parametrize("result", RESULTS, ids=repr)
+@pytest.mark.parametrize("method", [LIST, MOVE, UPDATE, NOTIFY])
 def test_wrong_types_of_one_command(site: Site, method: str, result: object) -> None:
     """Inside a batch that is well; nothing of the command was executed, and nobody has said so."""
     with site.case():
