@@ -19,10 +19,16 @@ TWIN_GRACE = timedelta(minutes=5)
 
 
 class Pairs:
-    def __init__(self, journal: Journal, mailbox_emails: Mapping[str, frozenset[str]]) -> None:
-        """`mailbox_emails`: mailbox name to the addresses by which the portal may call it."""
+    def __init__(
+        self, journal: Journal, mailbox_emails: Mapping[str, frozenset[str]], *, past: bool = False
+    ) -> None:
+        """`mailbox_emails`: mailbox name to the addresses by which the portal may call it.
+
+        `past`: all copies are on record, and nothing is to be done for an activity before somebody says so.
+        """
         self._journal = journal
         self._mailbox_emails = mailbox_emails
+        self._past = past
 
     def find(self, now: datetime) -> int:
         """Pair what can be paired; returns the number of new pairs."""
@@ -61,7 +67,7 @@ class Pairs:
 
     def _find_twins(self, now: datetime) -> int:
         """A second activity of one mail goes where the first went (mail-internals 3.6)."""
-        left = self._journal.activities.unpaired(seen_before=now - TWIN_GRACE)
+        left = self._journal.activities.unpaired(seen_before=None if self._past else now - TWIN_GRACE)
         messages = self._journal.messages.paired_near(_seconds(left)) if left else []
         found = []
         with self._journal.transaction():
@@ -74,7 +80,7 @@ class Pairs:
         return len(found)
 
     def _assign(self, message: StoredMessage, activity: Activity, now: datetime) -> None:
-        nothing_to_do = message.waits_for_person or message.target is None
+        nothing_to_do = self._past or message.waits_for_person or message.target is None
         self._journal.activities.assign(activity.id, message.id, due=None if nothing_to_do else now)
         if not nothing_to_do:
             self._journal.messages.set_state(message.id, State.PAIRED, now)

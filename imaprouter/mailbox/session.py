@@ -181,6 +181,17 @@ class Session:
             raise MailboxError(f"{self.account}: FETCH: no folder is open")
         return isolate(uids, self._ask, self._reopen)
 
+    def arrivals(self, uids: Sequence[int]) -> dict[int, datetime | None]:
+        """INTERNALDATE of those of `uids` that the open folder still has; None where it is not told."""
+        if not uids:
+            return {}
+        with self._command("FETCH") as client:
+            answers = client.fetch(list(uids), ["INTERNALDATE"])
+        wanted = set(uids)
+        return {
+            uid: _instant(answer.get(b"INTERNALDATE")) for uid, answer in answers.items() if uid in wanted
+        }
+
     def last_arrival(self) -> datetime | None:
         """INTERNALDATE of the last message of the open folder; None when there is none, or it tells none."""
         if self._empty:
