@@ -22,7 +22,9 @@ from test_evaluate import with_a_past
 from imaprouter.binder import Correction
 from imaprouter.model import Result, State
 from imaprouter.past import binding
+from imaprouter.past.looking import Looker
 from imaprouter.sandbox.limits import Limits
+from imaprouter.sandbox.mail_sync import MailboxConnection
 from imaprouter.store.journal import Journal
 from imaprouter.store.messages import StoredMessage
 
@@ -197,6 +199,71 @@ def test_a_person_between_looking_and_binding_wins(
     office.lines("backfill", "--all")
     assert office.deals(activity) == [3]
     assert message_of(office, "moves").result is Result.PERSON
+
+
+def test_what_people_bound_stays_though_the_service_looked_first(
+    office: PastOffice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped between finding an activity and reading what it is bound to; a service reads that meanwhile."""
+    activities = with_a_past(office)
+
+    class Died(BaseException):
+        pass
+
+    def dies(*_: object) -> None:
+        raise Died
+
+    with monkeypatch.context() as dying:
+        dying.setattr(Looker, "_note", dies)
+        with pytest.raises(Died):
+            office.call("backfill", "--all")
+    office.run_once()
+    assert office.binding_writes() == []
+    office.lines("backfill", "--all")
+    assert message_of(office, "put elsewhere").result is Result.PERSON
+    assert office.deals(activities["put elsewhere"]) == [1]
+    assert office.deals(activities["moves"]) == [1]
+
+
+def test_one_mail_in_two_mailboxes_has_one_decision(office: PastOffice) -> None:
+    """By the recipients of both copies, the later one too; each has its own activity, and both are bound."""
+    second = f"{office.user}b"
+    office.dovecot.maildir(second)
+    office.further_mailboxes = f"""
+[[mailboxes]]
+name = 'info'
+host = '127.0.0.1'
+port = {office.dovecot.port}
+tls = 'none'
+username = '{second}'
+password = '{office.dovecot.password}'
+addresses = ['info@company.ru']
+sent_folders = []
+"""
+    other = office.portal.connect_mailbox(
+        MailboxConnection(
+            email="info@company.ru",
+            host="127.0.0.1",
+            port=office.dovecot.port,
+            username=second,
+            password=office.dovecot.password,
+            owner_user_id=4,
+            public=True,
+            folders=("INBOX",),
+        )
+    )
+    copy = letter(date=BEGIN, message_id="one@horns.ru", subject="both")
+    office.dovecot.deliver(second, copy, date=BEGIN)
+    named = letter(date=BEGIN, message_id="one@horns.ru", subject="both", cc="masha@company.ru")
+    office.dovecot.deliver(office.user, named, date=BEGIN + timedelta(minutes=1))
+    numbers = [*office.imported(), *other.sync_once()]
+    letters, _ = office.lines("evaluate", "--all")
+    assert [(each["mailbox"], each["target"]["id"], each["verdict"]) for each in letters] == [
+        ("info", 1, "would_move"),
+        ("sales", 1, "would_move"),
+    ]
+    office.lines("backfill", "--all")
+    assert [office.deals(number) for number in numbers] == [[1], [1]]
 
 
 # ── order, steps and budget ───────────────────────────────────────────────────────────────────────────────

@@ -23,6 +23,7 @@ from imaprouter.past.judging import Hit, Judgement, Truth, Verdict, judged
 from imaprouter.plan import bound_later, corrected_to
 from imaprouter.reasons import why
 from imaprouter.store.journal import Journal
+from imaprouter.store.lock import exclusive
 
 DEAL, LEAD, CONTACT, COMPANY = 2, 1, 3, 4
 
@@ -291,6 +292,25 @@ def test_what_was_read_is_not_read_again(office: PastOffice, monkeypatch: pytest
     assert [(each["source"], each["verdict"]) for each in lines] == [
         (each["source"], each["verdict"]) for each in whole
     ]
+
+
+def test_a_complete_one_is_made_anew(office: PastOffice) -> None:
+    """Index, mail and bindings are other ones by then; what was stopped goes on, unless told otherwise."""
+    office.old(0, cc="masha@company.ru", subject="moves")
+    (activity,) = office.imported()
+    assert office.lines("evaluate", "--all")[0][0]["verdict"] == "would_move"
+    office.portal.crm.move_by_hand(activity, (DEAL, 2), (DEAL, 1))
+    result = office.call("evaluate", "--all", "--json")
+    assert "is complete" in result.stderr
+    assert json.loads(result.stdout.splitlines()[0])["verdict"] == "agrees"
+
+
+def test_two_evaluations_do_not_mix(office: PastOffice) -> None:
+    """The second one is told to wait."""
+    with exclusive(scratch_path(office.folder / "imaprouter.db")):
+        result = office.call("evaluate", "--all")
+    assert result.exit_code == 75
+    assert "another evaluation" in result.output
 
 
 def test_another_configuration_begins_anew(office: PastOffice) -> None:

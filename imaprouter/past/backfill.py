@@ -116,10 +116,13 @@ class Backfill:
             self._settings.binding,
             self._emails,
             self._stop,
-            histories=journal.past.history,
+            histories=journal.past.written,
         )
         looker.look(lambda done, total: progress(LOOKING, done, total))
-        if not self._stop.is_set() and journal.past.follow_people():
+        if self._stop.is_set():
+            return
+        looker.learn()
+        if journal.past.follow_people():
             self._answer(journal, knowledge)
 
     def _bind(self, journal: Journal, knowledge: Knowledge, progress: Progress) -> None:

@@ -17,6 +17,7 @@ from imaprouter import plan
 from imaprouter.arrival import WatchedFolder
 from imaprouter.bitrix24.portal import Portal
 from imaprouter.config import Settings
+from imaprouter.errors import StoreBusy
 from imaprouter.lookup import answer_questions
 from imaprouter.model import Binding, Decision, Result, State
 from imaprouter.past.judging import Judgement, Truth, judged
@@ -111,7 +112,7 @@ class Evaluation:
         """
         path = self._settings.store.path
         with ExitStack() as stack:
-            stack.enter_context(exclusive(scratch_path(path)))
+            stack.enter_context(_alone(scratch_path(path)))
             stack.enter_context(closing(self._portal))
             self._make_room()
             lanes = [stack.enter_context(self._lane(self._settings.routing))]
@@ -119,28 +120,31 @@ class Evaluation:
                 lanes.append(stack.enter_context(self._lane(self._against, against=True)))
             self._go_on(lanes, progress)
             if not self._stop.is_set():
-                lanes[0].journal.facts.set(_COMPLETE, str(to_text(datetime.now(UTC))))
                 yield from self._judged(lanes)
+            if not self._stop.is_set():
+                lanes[0].journal.facts.set(_COMPLETE, str(to_text(datetime.now(UTC))))
 
     def _make_room(self) -> None:
         """Begin anew where the configuration is another one, or nothing is left to do."""
         path = scratch_path(self._settings.store.path)
-        if not path.exists():
+        if not path.exists() or (not self._anew and self._goes_on(path)):
             return
+        for each in (path, scratch_path(self._settings.store.path, against=True)):
+            for suffix in ("", "-wal", "-shm"):
+                each.with_name(each.name + suffix).unlink(missing_ok=True)
+
+    def _goes_on(self, path: Path) -> bool:
+        """Whether what is on record is the beginning of what was asked for."""
         with closing(Journal(path)) as journal:
             known, complete = journal.facts.get(_FINGERPRINT), journal.facts.get(_COMPLETE)
-        if self._anew:
-            pass
-        elif known != self._fingerprint():
+        if known != self._fingerprint():
             self._tell("the configuration, or what was asked for, is another one: the evaluation begins anew")
         elif complete:
             self._tell(f"the evaluation of {complete[:16]} is complete: it is made anew")
         else:
             self._tell("the evaluation goes on where it stopped; --anew begins anew")
-            return
-        for each in (path, scratch_path(self._settings.store.path, against=True)):
-            for suffix in ("", "-wal", "-shm"):
-                each.with_name(each.name + suffix).unlink(missing_ok=True)
+            return True
+        return False
 
     def _fingerprint(self) -> str:
         """What the decisions on record were made by."""
@@ -189,6 +193,9 @@ class Evaluation:
         if self._from_portal and not self._stop.is_set():
             self._rebuild(lanes)
             looker.note_bindings()
+        if self._stop.is_set():
+            return
+        looker.learn()
         lanes[0].journal.past.follow_people()
         for lane in lanes[1:]:
             # It decides and no more: activities are looked for once.
@@ -226,7 +233,7 @@ class Evaluation:
     def _judged(self, lanes: Sequence[Lane]) -> Iterator[Judged]:
         journal = lanes[0].journal
         letters = journal.past.each(None)
-        while page := list(islice(letters, _PAGE)):
+        while not self._stop.is_set() and (page := list(islice(letters, _PAGE))):
             known = {message.id: journal.activities.of_message(message.id) for message in page}
             numbers = [paired.activity.id for found in known.values() for paired in found]
             histories = self._histories(numbers)
@@ -302,6 +309,16 @@ def _copy_choices(source: Journal, target: Journal) -> None:
             target.messages.set_state(
                 same.id, message.state, now, result=message.result, person_target=message.person_target
             )
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive(path))
+        except StoreBusy as error:
+            raise StoreBusy("another evaluation runs on this journal", advice="let it end first") from error
+        yield
 
 
 def portal_within(settings: Settings, share: float, stop: threading.Event) -> Portal:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 from imaprouter import plan
 from imaprouter.binder.orders import is_barred
@@ -20,8 +22,9 @@ from imaprouter.bitrix24.portal import Portal
 from imaprouter.bitrix24.writes import ORIGINATOR
 from imaprouter.errors import PortalError
 from imaprouter.log import event
-from imaprouter.model import Activity, Binding, Result, State
+from imaprouter.model import Activity, Binding, Result, State, Target
 from imaprouter.policy import BindingPolicy
+from imaprouter.store.activities import PairedActivity
 from imaprouter.store.answers import Watched
 from imaprouter.store.journal import Journal
 from imaprouter.store.messages import StoredMessage
@@ -78,8 +81,36 @@ class Looker:
         while not self._stop.is_set() and (unread := self._journal.answers.unread(ROUND)):
             self._note(unread)
 
+    def learn(self) -> None:
+        """What people chose stays, and threads can follow it.
+
+        Of all that is known, whoever read it: a service may have come in between.
+        """
+        letters = self._journal.past.each(None)
+        while page := list(islice(letters, ROUND)):
+            known = {
+                message.id: self._journal.activities.of_message(message.id)
+                for message in page
+                if message.state in (State.WAITING, State.REVIEW) or message.result is Result.LEFT
+            }
+            histories = self._histories([each.activity.id for found in known.values() for each in found])
+            now = datetime.now(UTC)
+            with self._journal.transaction():
+                for number, found in known.items():
+                    choices = (_choice(each, histories.get(each.activity.id)) for each in found)
+                    choice = next(filter(None, choices), None)
+                    if choice:
+                        self._journal.messages.set_state(
+                            number,
+                            State.SETTLED,
+                            now,
+                            result=Result.PERSON,
+                            note=choice.note,
+                            person_target=choice.target,
+                        )
+
     def _find(self, messages: Sequence[StoredMessage]) -> None:
-        activities = self._fetch(messages)
+        activities = {activity.id: activity for activity in self._fetch(messages)}
         known = self._journal.past.known_activities(list(activities))
         now = datetime.now(UTC)
         with self._journal.transaction():
@@ -89,23 +120,24 @@ class Looker:
             self._journal.past.saw([message.id for message in messages])
             self._journal.past.forget(activities.keys() - known)
 
-    def _fetch(self, messages: Sequence[StoredMessage]) -> dict[int, Activity]:
+    def _fetch(self, messages: Sequence[StoredMessage]) -> Iterator[Activity]:
+        """The activities that may be theirs, of whatever else was written in that time."""
         low = min(message.internal_date for message in messages) - _BEFORE
         high = max(message.internal_date for message in messages) + _AFTER
-        found: dict[int, Activity] = {}
-        for page in email_activities_of(self._portal, low, high):
-            found.update((activity.id, activity) for activity in page)
+        moments = {message.internal_date for message in messages}
         dates = {message.envelope.date for message in messages if message.envelope.date}
+        seconds = {int(moment.timestamp()) + offset for moment in moments | dates for offset in (-1, 0, 1)}
+        for page in email_activities_of(self._portal, low, high):
+            for activity in page:
+                if activity.start_time and int(activity.start_time.timestamp()) in seconds:
+                    yield activity
         elsewhere = [date for date in dates if not low <= date <= high]
         if elsewhere:
-            strays = email_activities_starting(self._portal, elsewhere)
-            found.update((activity.id, activity) for activity in strays)
-        return found
+            yield from email_activities_starting(self._portal, elsewhere)
 
     def _note(self, unread: Sequence[Watched]) -> None:
         numbers = [each.activity_id for each in unread]
         found = bindings(self._portal, numbers)
-        histories = self._histories(numbers)
         readable = [bound for bound in found.values() if not isinstance(bound, PortalError)]
         unwanted = self._automatic({one.entity_id for bound in readable for one in bound if one.is_lead})
         now = datetime.now(UTC)
@@ -115,7 +147,6 @@ class Looker:
                 if not isinstance(bound, PortalError):
                     self._journal.activities.note_first_bindings(each.activity_id, bound, unwanted)
                     self._journal.activities.settle(each.activity_id, bound, now)
-                    self._learn(each, bound, histories.get(each.activity_id), now)
                 elif bound.temporary or is_barred(bound):
                     raise bound
                 else:
@@ -141,26 +172,22 @@ class Looker:
             event(logger, logging.WARNING, "leads.refused", error=str(error))
             return frozenset()
 
-    def _learn(
-        self, each: Watched, bound: tuple[Binding, ...], history: History | None, now: datetime
-    ) -> None:
-        """A person's choice stays, and its thread follows it."""
-        message = self._journal.messages.get(each.message_id)
-        if message is None or not message.past:
-            return
-        if history and history.by_person:
-            chosen, note = history.chosen, "a person decided about it before"
-        elif is_by_hand(bound, self._originator(each), history):
-            chosen, note = plan.corrected_to(bound), plan.told_of_person(bound)
-        else:
-            return
-        self._journal.messages.set_state(
-            message.id, State.SETTLED, now, result=Result.PERSON, note=note, person_target=chosen
-        )
 
-    def _originator(self, each: Watched) -> str:
-        paired = self._journal.activities.of_message(each.message_id)
-        return next((one.activity.originator_id for one in paired if one.activity.id == each.activity_id), "")
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """A person decided; `target` is what, if that is clear."""
+
+    target: Target | None
+    note: str
+
+
+def _choice(paired: PairedActivity, history: History | None) -> _Choice | None:
+    if history and history.by_person:
+        return _Choice(history.chosen, "a person decided about it before")
+    bound = paired.last_bindings or ()
+    if is_by_hand(bound, paired.activity.originator_id, history):
+        return _Choice(plan.corrected_to(bound), plan.told_of_person(bound))
+    return None
 
 
 def is_by_hand(bound: Sequence[Binding], originator: str, history: History | None) -> bool:

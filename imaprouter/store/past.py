@@ -6,7 +6,7 @@ What is recorded as past stays so: nobody is ever told of it, also when the serv
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from imaprouter.address import canonical_id
@@ -154,10 +154,19 @@ class Past(Messages):
             for row in rows
         }
 
+    def written(self, activity_ids: Iterable[int]) -> dict[int, History]:
+        """`history` without what people said: of a letter's copy, that is still to be carried out."""
+        found = self.history(activity_ids)
+        return {number: replace(each, by_person=False, chosen=None) for number, each in found.items()}
+
     def known_activities(self, numbers: Sequence[int]) -> frozenset[int]:
         """Those of these activities that are on record."""
-        query = f"SELECT id FROM activities WHERE id IN ({marks(numbers)})"
-        return frozenset(number for (number,) in self._rows(query, tuple(numbers)))
+        found: set[int] = set()
+        for start in range(0, len(numbers), _PAGE):
+            some = numbers[start : start + _PAGE]
+            query = f"SELECT id FROM activities WHERE id IN ({marks(some)})"
+            found.update(number for (number,) in self._rows(query, some))
+        return frozenset(found)
 
     def forget(self, activity_ids: Collection[int]) -> None:
         """Activities for which there is no letter."""
