@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -158,7 +159,7 @@ class Scene:
         """Run a command, say what it took, return its output."""
         command = [sys.executable, "-m", "imaprouter", "--config", str(self._config), *words]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "IMAPROUTER_LANG": "en"}
-        used, began = len(self._office.portal.requests), time.monotonic()
+        used, began, spent = len(self._office.portal.requests), time.monotonic(), _cpu()
         if kill:
             first = subprocess.Popen(
                 command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
@@ -169,10 +170,11 @@ class Scene:
                     first.kill()
             first.wait()
             say(f"{name}: killed at one half after {time.monotonic() - began:.1f} s")
-            began = time.monotonic()
+            began, spent = time.monotonic(), _cpu()
         done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment)
         seconds, requests = time.monotonic() - began, len(self._office.portal.requests) - used
-        say(f"\n{name}: {seconds:.1f} s, {requests} requests, exit code {done.returncode}")
+        cpu = _cpu() - spent
+        say(f"\n{name}: {seconds:.1f} s ({cpu:.1f} s CPU), {requests} requests, exit code {done.returncode}")
         if done.returncode:
             say(done.stderr[-2000:])
         return done.stdout
@@ -317,6 +319,12 @@ def _conversation(
             int(deal["ID"]) if deal else 0,
         )
         parent = message_id
+
+
+def _cpu() -> float:
+    """Seconds of the processor that ended processes of ours have used: other work on the machine apart."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def say(text: str) -> None:
