@@ -266,6 +266,19 @@ sent_folders = []
     assert [office.deals(number) for number in numbers] == [[1], [1]]
 
 
+@pytest.mark.parametrize(("replace", "leads_left"), [("deals", 1), ("also_leads", 0)])
+def test_leads_that_the_mail_sync_made(office: PastOffice, replace: str, leads_left: int) -> None:
+    """They go with the correction when the configuration says so, as with new mail."""
+    office.options["binding.replace"] = f"'{replace}'"
+    office.old(0, sender="natalia@vasilek-sample.ru", subject="Договор #20")
+    (activity,) = office.imported()
+    assert [binding.is_lead for binding in office.bound(activity)] == [True, False]
+    assert office.lines("evaluate", "--all")[0][0]["verdict"] == "would_move"
+    office.lines("backfill", "--all")
+    assert office.deals(activity) == [20]
+    assert sum(binding.is_lead for binding in office.bound(activity)) == leads_left
+
+
 # ── order, steps and budget ───────────────────────────────────────────────────────────────────────────────
 
 
@@ -388,6 +401,21 @@ def test_a_folder_that_the_service_reads_first_is_named(office: PastOffice) -> N
     assert result.exit_code == 0
     assert "run --once" in result.stderr
     assert office.messages() == []
+
+
+def test_mail_from_before_the_first_day_is_the_past(office: PastOffice) -> None:
+    """With a date as `start` the service leaves it out, though its cursor is behind it."""
+    office.start = "2026-11-03"
+    office.old(0, cc="masha@company.ru", subject="before")
+    office.old(48, cc="masha@company.ru", subject="after")
+    before, after = office.imported()
+    office.run_once()
+    assert list(ended(office)) == ["after"]
+    told = office.told()
+    office.lines("backfill", "--all")
+    assert ended(office) == dict.fromkeys(("before", "after"), (State.SETTLED, Result.MOVED))
+    assert office.deals(before) == office.deals(after) == [1]
+    assert office.told() == told == [5], "of the letter that the service met"
 
 
 def test_the_queue_shows_no_past_letter_without_an_activity(office: PastOffice) -> None:
