@@ -34,12 +34,18 @@ class Recorder:
         journal: Journal,
         knowledge: Knowledge,
         report: Callable[[int], bytes],
+        *,
+        past: bool = False,
     ) -> None:
-        """`report` fetches the beginning of the body of the message with this UID."""
+        """`report` fetches the beginning of the body of the message with this UID.
+
+        `past`: the letters came before the watch. They are recorded as such, however old they are.
+        """
         self._watched = watched
         self._journal = journal
         self._knowledge = knowledge
         self._report = report
+        self._past = past
 
     def record(self, folder: Folder, result: FetchResult, cursor: int) -> None:
         """One batch up to `cursor`: messages, decisions, cursor and anchors, all in one transaction."""
@@ -55,13 +61,13 @@ class Recorder:
                 if not messages.has_uid(folder, message.uid):
                     new = self._entry(folder, message, envelope, now)
                 if new:
-                    number = messages.add(folder, new, now)
+                    number = messages.add(folder, new, now, past=self._past)
                     self._follow_person(number, folder, new, now)
                     recorded.append((number, new))
             for uid in result.unreadable:
                 if uid <= cursor and not messages.has_uid(folder, uid):
                     new = unreadable(uid, now)
-                    recorded.append((messages.add(folder, new, now), new))
+                    recorded.append((messages.add(folder, new, now, past=self._past), new))
             marks = {message.uid: mark_of(message, envelope) for message, envelope in envelopes}
             self._journal.folders.advance(folder, cursor, marks)
         for number, new in recorded:
@@ -91,6 +97,8 @@ class Recorder:
 
         With start = "new" the cursor says it better, until the folder is renumbered.
         """
+        if self._past:
+            return None
         return folder.watch_since if folder.epoch > 1 or isinstance(self._watched.start, date) else None
 
     def _entry(

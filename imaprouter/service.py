@@ -91,7 +91,7 @@ class Service:
 
         ConfigError when `metrics.listen` cannot be listened on.
         """
-        with exclusive(self._journal_path), _signals(self.stop, self.reload):
+        with exclusive(self._journal_path), on_signals(self.stop, self.reload):
             self._examine_files()
             self._serve(self._listener(self._parts.settings))
             threads = self._start()
@@ -162,7 +162,7 @@ class Service:
         """What ends by itself ends with the configuration it began with; SIGHUP must not kill it."""
         with (
             exclusive(self._journal_path),
-            _signals(self.stop, self.reload),
+            on_signals(self.stop, self.reload),
             contextlib.closing(self._parts.portal),
         ):
             yield
@@ -412,13 +412,13 @@ def _parts_of(settings: Settings, language: NullTranslations) -> _Parts:
     stop = threading.Event()
     portal = Portal.configured(settings.require_portal(), stop=stop)
     mailboxes = settings.require_mailboxes()
-    folders = list(_watched_folders(mailboxes, settings))
+    folders = list(watched_folders(mailboxes, settings))
     watched = {(folder.mailbox, folder.name): folder for _, folder in folders}
     binder = BinderLoop(
         portal,
         settings.store.path,
         settings.binding,
-        mailbox_emails={mailbox.name: _portal_names(mailbox) for mailbox in mailboxes},
+        mailbox_emails={mailbox.name: portal_names(mailbox) for mailbox in mailboxes},
         watched=lambda mailbox, folder: watched.get((mailbox, folder)),
         language=language,
         stop=stop,
@@ -451,9 +451,10 @@ def _is_older(moment: datetime | None, than: datetime) -> bool:
     return moment is None or moment < than
 
 
-def _watched_folders(
+def watched_folders(
     mailboxes: tuple[MailboxSettings, ...], settings: Settings
 ) -> Iterator[tuple[Account, WatchedFolder]]:
+    """Every folder of the configuration, with the account that it is in."""
     house = frozenset(address for mailbox in mailboxes for address in mailbox.addresses)
     for mailbox in mailboxes:
         account = account_of(mailbox)
@@ -489,7 +490,7 @@ def account_of(mailbox: MailboxSettings) -> Account:
     )
 
 
-def _portal_names(mailbox: MailboxSettings) -> frozenset[str]:
+def portal_names(mailbox: MailboxSettings) -> frozenset[str]:
     """The portal calls a mailbox by its e-mail address, or by its login (mail-internals 3.4)."""
     return frozenset({*mailbox.addresses, normalise(mailbox.username), mailbox.username.strip().lower()}) - {
         ""
@@ -497,7 +498,7 @@ def _portal_names(mailbox: MailboxSettings) -> frozenset[str]:
 
 
 @contextlib.contextmanager
-def _signals(stop: Callable[[], None], reload: Callable[[], None] | None = None) -> Iterator[None]:
+def on_signals(stop: Callable[[], None], reload: Callable[[], None] | None = None) -> Iterator[None]:
     """SIGTERM and SIGINT stop in order; a second one ends at once, as the default handler does.
 
     SIGHUP reloads, where that is possible and the system has such a signal.

@@ -45,13 +45,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "refresh": CORE | {"bitrix24", "store"},
     "lookup": CORE | {"bitrix24", "store", "arrival", "copies", "decide", "log"},
     "recorder": CORE | {"mail", "mailbox", "store", "arrival", "ledger", "log"},
-    "watcher": CORE | {"mail", "mailbox", "store", "arrival", "recorder", "ledger", "log", "pulse"},
+    "opening": CORE | {"arrival", "ledger", "log", "mailbox", "recorder", "store"},
+    "watcher": CORE | {"mail", "mailbox", "store", "arrival", "opening", "recorder", "log", "pulse"},
     "binder": CORE
     | {"arrival", "bitrix24", "store", "pairing", "plan", "poller", "lookup", "notice", "log", "mailbox"}
     | {"pulse", "standing"},
     "service": CORE
     | {"config", "log", "store", "bitrix24", "mailbox", "binder", "watcher", "arrival", "refresh", "notice"}
     | {"metrics", "pulse", "standing", "teller"},
+    "past": CORE
+    | {"arrival", "binder", "bitrix24", "config", "log", "lookup", "mail", "mailbox", "opening", "plan"}
+    | {"recorder", "refresh", "service", "store"},
     "doctor": CORE | {"bitrix24", "config", "mailbox", "refresh", "service", "store"},
     "sandbox": CORE | {"mail"},
 }

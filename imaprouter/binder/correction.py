@@ -267,7 +267,7 @@ class Correction:
             if self._policy.set_responsible and current and current.responsible_id != deal.responsible_id:
                 command = writes.set_responsible(job.id, deal.responsible_id)
                 orders.append(Order(job, f"responsible becomes user {deal.responsible_id}", command))
-            if self._policy.notify:
+            if self._policy.notify and not job.message.past:
                 orders.append(self._notification(job, deal))
         orders = [order for order in orders if not order.user_id or self._claim(order, now)]
         errors = self._send(orders)

@@ -125,20 +125,12 @@ class BinderLoop:
             journal,
             self._policy,
             language=self._language,
-            reconsider=lambda jobs: self._reconsider(journal, knowledge, jobs, now),
+            reconsider=lambda jobs: decide_strange_again(
+                self._portal, journal, knowledge, self._watched, jobs, now
+            ),
         )
         done += correction.attempt(now)
         return done + self._expire(journal, pairs, now)
-
-    def _reconsider(self, journal: Journal, knowledge: Knowledge, jobs: Sequence[Job], now: datetime) -> None:
-        """A bound deal that the index does not know may be younger than the last refresh, and right."""
-        strange = {
-            job.message.id: unknown
-            for job in jobs
-            if (unknown := [b.entity_id for b in job.bound if b.is_deal and not knowledge.deal(b.entity_id)])
-        }
-        if strange:
-            reconsider(self._portal, journal, knowledge, self._watched, strange, now)
 
     def _expire(self, journal: Journal, pairs: Pairs, now: datetime) -> int:
         """Before a message is reported missing, the portal is asked for exactly its activity; new pairs."""
@@ -174,3 +166,21 @@ class BinderLoop:
                     return
                 look_at = now + LOOK_EVERY
             self._stop.wait(min(end - now, 0.2))
+
+
+def decide_strange_again(
+    portal: Portal,
+    journal: Journal,
+    knowledge: Knowledge,
+    watched: Callable[[str, str], WatchedFolder | None],
+    jobs: Sequence[Job],
+    now: datetime,
+) -> None:
+    """A bound deal that the index does not know may be younger than the last refresh, and right."""
+    strange = {
+        job.message.id: unknown
+        for job in jobs
+        if (unknown := [b.entity_id for b in job.bound if b.is_deal and not knowledge.deal(b.entity_id)])
+    }
+    if strange:
+        reconsider(portal, journal, knowledge, watched, strange, now)

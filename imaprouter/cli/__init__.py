@@ -17,6 +17,7 @@ from imaprouter.cli.demo import demo, sandbox
 from imaprouter.cli.journal import journal
 from imaprouter.cli.marker import marker
 from imaprouter.cli.messages import explain, queue
+from imaprouter.cli.past import backfill, evaluate
 from imaprouter.cli.replay import replay
 from imaprouter.cli.report import report
 from imaprouter.cli.run import run
@@ -82,7 +83,7 @@ def _speak(context: click.Context, _option: click.Parameter, lang: str | None) -
 
 
 for command in (
-    *(cache, check, demo, explain, health, journal, marker),
+    *(backfill, cache, check, demo, evaluate, explain, health, journal, marker),
     *(queue, replay, report, run, sandbox, status),
 ):
     cli.add_command(_speaking(command))

@@ -247,3 +247,18 @@ CREATE TABLE alerts (
 def corrections_that_begin_anew(db: Database) -> None:
     """The last write of an earlier correction of this activity: it says nothing of the present one."""
     db.execute("ALTER TABLE activities ADD COLUMN writes_before INTEGER NOT NULL DEFAULT 0")
+
+
+@migrations()
+def letters_of_the_past(db: Database) -> None:
+    """Letters that came before the watch: nobody is ever told of them."""
+    for statement in _LETTERS_OF_THE_PAST.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+
+
+_LETTERS_OF_THE_PAST = """
+-- 0: the service met it when it came; 1: its activity is still to be looked for; 2: that was done
+ALTER TABLE messages ADD COLUMN past INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX messages_of_the_past ON messages (past, internal_second) WHERE past > 0;
+"""

@@ -77,6 +77,8 @@ class StoredMessage:
     person_target: Target | None
     recorded_at: datetime
     settled_at: datetime | None
+    #: It came before the watch: nobody is told of it.
+    past: bool = False
 
     @property
     def target(self) -> Target | None:
@@ -93,9 +95,11 @@ class StoredMessage:
 _MESSAGE_COLUMNS = (
     "m.id, m.mailbox, f.name, m.epoch, m.uidvalidity, m.uid, m.direction, m.envelope, m.decision, "
     "m.internal_date, m.size, m.seen, m.state, m.result, m.note, m.same_as, m.person_type, m.person_id, "
-    "m.recorded_at, m.settled_at"
+    "m.recorded_at, m.settled_at, m.past"
 )
 _HOUR = 3600
+#: Of a letter of the past: its activity is still to be looked for, or that was done.
+UNSEEN, SEEN = 1, 2
 #: By the Date too: mail that was moved to a new server has arrived within one hour, but was not written so.
 EXCHANGE = f"""
 SELECT count(*), max(json_extract(decision, '$.rule') = 'loop') FROM (
@@ -122,8 +126,11 @@ _UNPAIRED = (
 
 
 class Messages(Threads):
-    def add(self, folder: Folder, message: NewMessage, now: datetime) -> int:
-        """Record a message with its decision; returns its journal id. Call it inside `transaction()`."""
+    def add(self, folder: Folder, message: NewMessage, now: datetime, *, past: bool = False) -> int:
+        """Record a message with its decision; returns its journal id. Call it inside `transaction()`.
+
+        `past`: it came before the watch (`store.past`).
+        """
         values = {
             "folder_id": folder.id,
             "epoch": folder.epoch,
@@ -131,6 +138,7 @@ class Messages(Threads):
             "uid": message.uid,
             "mailbox": folder.mailbox,
             "recorded_at": to_text(now),
+            "past": int(past) and (UNSEEN if may_have_activity(message) else SEEN),
             **_decided(message, now),
         }
         names = ", ".join(values)
@@ -296,18 +304,21 @@ class Messages(Threads):
         return [found[number] for number in sorted(found)]
 
     def expired(self, begin: datetime, end: datetime, limit: int) -> list[StoredMessage]:
-        """Waiting messages that were not recorded between the two and still have no activity."""
+        """Waiting messages that were not recorded between the two and still have no activity.
+
+        Whether one of the past has any is not the service's question.
+        """
         return self._messages(
-            f"{_UNPAIRED} AND m.state = 'waiting' AND m.recorded_at NOT BETWEEN ? AND ?"
+            f"{_UNPAIRED} AND m.state = 'waiting' AND NOT m.past AND m.recorded_at NOT BETWEEN ? AND ?"
             " ORDER BY m.id LIMIT ?",
             (to_text(begin), to_text(end), limit),
         )
 
     def earliest_unpaired(self) -> datetime | None:
-        """INTERNALDATE of the oldest message that waits for its activity."""
+        """INTERNALDATE of the oldest message that waits for its activity, past letters apart."""
         row = self._row(
             "SELECT min(m.internal_date) FROM messages m"
-            f" WHERE m.state IN ('waiting', 'review') AND NOT {_HAS_ACTIVITY}"
+            f" WHERE m.state IN ('waiting', 'review') AND NOT m.past AND NOT {_HAS_ACTIVITY}"
         )
         return to_moment(row[0]) if row else None
 
@@ -316,7 +327,7 @@ class Messages(Threads):
         asked = self._row("SELECT 1 FROM messages WHERE open_questions LIMIT 1")
         waiting = self._row(
             "SELECT 1 FROM messages m WHERE m.state IN ('waiting', 'review') AND m.recorded_at > ?"
-            f" AND NOT {_HAS_ACTIVITY} LIMIT 1",
+            f" AND NOT m.past AND NOT {_HAS_ACTIVITY} LIMIT 1",
             (to_text(recorded_after),),
         )
         return asked is not None or waiting is not None
@@ -367,6 +378,11 @@ class Messages(Threads):
             f"SELECT {_MESSAGE_COLUMNS} FROM messages m JOIN folders f ON f.id = m.folder_id WHERE {where}"
         )
         return [_message(row) for row in self._rows(query, values)]
+
+
+def may_have_activity(message: NewMessage) -> bool:
+    """Whether a newly decided message is one of which Bitrix24 may have made an activity."""
+    return message.state is not State.SETTLED or message.result is Result.LEFT
 
 
 def _decided(message: NewMessage, now: datetime) -> dict[str, object]:
@@ -433,4 +449,5 @@ def _message(row: Any) -> StoredMessage:
         person_target=Target(EntityType(row[16]), row[17]) if row[16] else None,
         recorded_at=datetime.fromisoformat(row[18]),
         settled_at=to_moment(row[19]),
+        past=bool(row[20]),
     )
