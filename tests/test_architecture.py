@@ -64,7 +64,7 @@ ONLY_IN = {
     "pymap": {"sandbox"},
     "click": {"cli"},
     "rich": {"cli"},
-    "msgspec": {"store", "config"},
+    "msgspec": {"bitrix24", "config", "store"},
 }
 PURE = {
     "model",
