@@ -29,6 +29,7 @@ def company(deals: int, contacts: int, companies: int, users: int = USERS) -> di
                 "TITLE": f"ООО «Рога и копыта {n}»",
                 "ASSIGNED_BY_ID": draw.randint(1, users),
                 "EMAIL": [{"VALUE": f"info@client{n}.ru"}],
+                "DATE_MODIFY": _moment(draw),
             }
             for n in range(1, companies + 1)
         ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from itertools import chain
 from typing import Any
 
@@ -155,40 +154,27 @@ def _shown(call: Call, type_id: int, names: Mapping[str, tuple[str, Kind]]) -> C
     everything = not select or "*" in select
     chosen = names.keys() if everything else [name for name in select if name in names]
     empty_link = 0 if call.quirks.empty_link == "0" else None
-    columns = [(name, names[name][0], _way_of(*names[name])) for name in chosen]
+    columns = [names[name][0] for name in chosen]
+    times = [name for name in chosen if names[name][1] is Kind.TIME]
+    links = [name for name in chosen if names[name][0] in _LINK_COLUMNS]
+    numbers = [name for name in chosen if names[name][0] in _NUMBERS_AS_TEXT]
     wanted = set(select) - {"fm"}
 
     def show(row: Row) -> Row:
-        item: Row = {}
-        for name, column, way in columns:
-            value = row.get(column)
-            if way is _Way.LINK and not value:
-                value = empty_link
-            elif way is _Way.NUMBER:
-                value = float(value or 0)
-            elif way is _Way.TIME and value is not None:
-                value = iso(value, zone)
-            item[name] = value
+        item: Row = dict(zip(chosen, map(row.get, columns), strict=True))
+        for name in times:
+            if item[name] is not None:
+                item[name] = iso(item[name], zone)
+        for name in links:
+            item[name] = item[name] or empty_link
+        for name in numbers:
+            item[name] = float(item[name] or 0)
         beside = _links(call, type_id, row) | _communications(type_id, row)
         if everything:
             return item | beside
         return item | {name: beside[name] for name in select if name in beside and name in wanted}
 
     return show
-
-
-class _Way(Enum):
-    """How a column is shown: as it is, an empty link in the portal's own way, a number kept as text."""
-
-    PLAIN, LINK, NUMBER, TIME = range(4)
-
-
-def _way_of(column: str, kind: Kind) -> _Way:
-    if kind is Kind.TIME:
-        return _Way.TIME
-    if column in _LINK_COLUMNS:
-        return _Way.LINK
-    return _Way.NUMBER if column in _NUMBERS_AS_TEXT else _Way.PLAIN
 
 
 def _select(value: Any) -> Sequence[str]:
