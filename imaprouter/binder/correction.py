@@ -31,7 +31,7 @@ from imaprouter.bitrix24.clients import automatic_leads
 from imaprouter.bitrix24.portal import Portal
 from imaprouter.errors import PortalError, PortalOutcomeUnknown, PortalRefused
 from imaprouter.log import event
-from imaprouter.model import Deal, Result, State, Target
+from imaprouter.model import Deal, EntityType, Result, State, Target
 from imaprouter.notice import notice
 from imaprouter.plan import Course
 from imaprouter.policy import BindingPolicy
@@ -76,9 +76,13 @@ class Correction:
 
         Raises PortalError when targets cannot be looked up; the next attempt is scheduled by then.
         """
-        jobs = self._take_up(now)
+        taken_up = self._take_up(now)
+        seen_right = [job for job in taken_up if self._is_seen_right(job, now)]
+        for job in seen_right:
+            self._settle(job, Result.ALREADY_RIGHT, now)
+        jobs = [job for job in taken_up if job not in seen_right]
         if not jobs:
-            return 0
+            return len(taken_up)
         jobs = self._with_first_bindings(self._read(jobs, now))
         self._reconsider(jobs)
         jobs = [job for job in (self._as_decided_now(job, now) for job in jobs) if job]
@@ -95,7 +99,7 @@ class Correction:
             [job for job in some if self._is_allowed(job, targets, now)] for some in (change, finish)
         )
         self._finish(finish + self._change(change, now), targets, now)
-        return len(courses)
+        return len(seen_right) + len(courses)
 
     # ── taking up ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -112,6 +116,24 @@ class Correction:
                     wait = RETRY_AFTER[min(paired.attempts, len(RETRY_AFTER) - 1)]
                     self._journal.activities.schedule(paired.activity.id, now + wait)
         return jobs
+
+    def _is_seen_right(self, job: Job, now: datetime) -> bool:
+        """Whether the poll of this very round has shown all there is to know: nothing more is asked then.
+
+        The mail sync leaves one deal at most, and makes it the owner (rest.md 2.8); nobody has touched the
+        activity since it was made, for that stamps LAST_UPDATED (rest.md 2.7).
+        """
+        activity = job.paired.activity
+        return (
+            job.paired.first_seen_at == now
+            and job.paired.first_bindings is None
+            and activity.owner == job.target.binding
+            and job.target.type is EntityType.DEAL
+            and activity.updated_at is not None
+            and activity.updated_at == activity.created_at
+            and not job.message.person_target
+            and self._policy.replace == "deals"
+        )
 
     def _read(self, jobs: Sequence[Job], now: datetime) -> list[Job]:
         """The jobs with what is bound now; without those whose activity cannot be read."""
@@ -367,7 +389,9 @@ class Correction:
         self, job: Job, result: Result, now: datetime, *, note: str = "", person_target: Target | None = None
     ) -> None:
         with self._journal.transaction():
-            self._journal.activities.settle(job.id, job.bound, now)
+            # What was never read is not on record as 'bound to nothing'.
+            bound = job.bound if job.bound or job.paired.first_bindings is not None else None
+            self._journal.activities.settle(job.id, bound, now)
             self._journal.messages.set_state(
                 job.message.id, State.SETTLED, now, result=result, note=note, person_target=person_target
             )
