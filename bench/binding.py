@@ -51,9 +51,8 @@ def main() -> int:
     for wrong_of_ten in (10, 5, 0):
         made = [measure(wrong_of_ten) for _ in range(RUNS)]
         asked, right, seconds = (median([each[place] for each in made]) for place in range(3))
-        say(
-            f"{f'{wrong_of_ten * 10} %':<28}{asked:>9.0f}{asked / LETTERS:>10.3f}{right:>13.0f}{seconds:>9.0f}\n"
-        )
+        share = f"{wrong_of_ten * 10} %"
+        say(f"{share:<28}{asked:>9.0f}{asked / LETTERS:>10.3f}{right:>13.0f}{seconds:>9.0f}\n")
     say("reach: 0.1 a letter, and none for one that is right already beyond the shared poll\n")
     return 0
 

@@ -1,4 +1,4 @@
-"""The office of the tests: a real Dovecot, the sandbox portal with its mail sync, the service as a process."""
+"""The office of the tests: a real Dovecot, the sandbox portal with its mail sync, the service."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ def office() -> Iterator[Office | None]:
         say(f"{INSTALL}\n")
         yield None
         return
-    with tempfile.TemporaryDirectory() as folder, Dovecot() as server:
-        with Office(Path(folder), server, "bench") as found:
-            found.options["routing.loop.limit"] = "0"
-            found.patience = 300.0
-            yield found
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Dovecot() as server,
+        Office(Path(folder), server, "bench") as found,
+    ):
+        found.options["routing.loop.limit"] = "0"
+        found.patience = 300.0
+        yield found

@@ -280,7 +280,9 @@ class Correction:
         """Responsible and notification of the deal, then settled."""
         if not jobs:
             return
-        shown = activities_by_id(self._portal, [job.id for job in jobs])
+        # What the poll of this round has shown need not be asked for; a move leaves the responsible alone.
+        shown = {job.id: job.paired.activity for job in jobs if job.paired.first_seen_at == now}
+        shown |= activities_by_id(self._portal, [job.id for job in jobs if job.id not in shown])
         orders: list[Order] = []
         for job in jobs:
             deal = targets.deal(job.target)
