@@ -29,6 +29,8 @@ from imaprouter.store.index import Index
 
 DEALS, CONTACTS, COMPANIES = 100_000, 80_000, 20_000
 FEWEST = (DEALS + CONTACTS + COMPANIES) // 2500
+#: Seconds after which a peer is given up.
+PATIENCE = 180
 PLAN = Limits(burst=50, per_second=2.0)
 #: Where `./dev bench` puts the peers, whose requirements and ours do not agree.
 PEERS = Path(__file__).parent.parent / ".dev/peers/bin/python"
@@ -56,9 +58,13 @@ def peer(name: str, url: str, limited: bool) -> Run[int]:
     """One peer reads the lists."""
     order = json.dumps({"url": url, "lists": LISTS, "limited": limited})
     script = Path(__file__).parent / "parts/peer.py"
-    done = subprocess.run(
-        [PEERS, script, name], input=order, capture_output=True, text=True, check=False, timeout=900
-    )
+    command = [PEERS, script, name]
+    try:
+        done = subprocess.run(
+            command, input=order, capture_output=True, text=True, check=False, timeout=PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        return Run(None, float(PATIENCE), 0.0, 0.0, error=f"not ready after {PATIENCE} s")
     if done.returncode:
         return Run(None, 0.0, 0.0, 0.0, error=(done.stderr.strip().splitlines() or ["?"])[-1][:150])
     said = json.loads(done.stdout)
