@@ -26,12 +26,13 @@ from imaprouter.binder.orders import (
     outcome_of,
 )
 from imaprouter.bitrix24 import writes
-from imaprouter.bitrix24.activities import activities_by_id, bindings
-from imaprouter.bitrix24.clients import automatic_leads
+from imaprouter.bitrix24.activities import activities_by_id, bindings, bindings_beside
+from imaprouter.bitrix24.clients import automatic_leads, deal_lists, listed_deals
+from imaprouter.bitrix24.commands import BATCH_SIZE
 from imaprouter.bitrix24.portal import Portal
 from imaprouter.errors import PortalError, PortalOutcomeUnknown, PortalRefused
 from imaprouter.log import event
-from imaprouter.model import Deal, EntityType, Result, State, Target
+from imaprouter.model import Binding, Deal, EntityType, Result, State, Target
 from imaprouter.notice import notice
 from imaprouter.plan import Course
 from imaprouter.policy import BindingPolicy
@@ -50,6 +51,8 @@ RETRY_AFTER = tuple(timedelta(seconds=seconds) for seconds in (15, 30, 60, 120, 
 RETRY_REFUSED = timedelta(hours=1)
 
 
+#: What each activity is bound to, or why that cannot be read.
+Bound = Mapping[int, tuple[Binding, ...] | PortalError]
 #: Is told which jobs are about to be judged.
 Reconsider = Callable[[Sequence[Job]], None]
 
@@ -83,7 +86,8 @@ class Correction:
         jobs = [job for job in taken_up if job not in seen_right]
         if not jobs:
             return len(taken_up)
-        jobs = self._with_first_bindings(self._read(jobs, now))
+        found, deals = self._ask_first(jobs)
+        jobs = self._with_first_bindings(self._readable(jobs, found, now))
         self._reconsider(jobs)
         jobs = [job for job in (self._as_decided_now(job, now) for job in jobs) if job]
         courses = {job.id: self._course(job) for job in jobs}
@@ -94,7 +98,7 @@ class Correction:
                 self._settle_person(job, now)
         change = [job for job in jobs if courses[job.id] is Course.CHANGE]
         finish = [job for job in jobs if courses[job.id] is Course.FINISH]
-        targets = Targets(self._portal, {job.target for job in change + finish})
+        targets = Targets(self._portal, {job.target for job in change + finish}, deals)
         change, finish = (
             [job for job in some if self._is_allowed(job, targets, now)] for some in (change, finish)
         )
@@ -137,7 +141,19 @@ class Correction:
 
     def _read(self, jobs: Sequence[Job], now: datetime) -> list[Job]:
         """The jobs with what is bound now; without those whose activity cannot be read."""
-        found = bindings(self._portal, [job.id for job in jobs])
+        return self._readable(jobs, bindings(self._portal, [job.id for job in jobs]), now)
+
+    def _ask_first(self, jobs: Sequence[Job]) -> tuple[Bound, dict[int, Deal]]:
+        """What is bound now, and the deals that are targets, as far as the same requests have room."""
+        wanted = {job.target.id for job in jobs if job.target.type is EntityType.DEAL}
+        lists = deal_lists(wanted)
+        room = -len(jobs) % BATCH_SIZE
+        found, answers = bindings_beside(
+            self._portal, [job.id for job in jobs], lists if len(lists) <= room else ()
+        )
+        return found, listed_deals(answers, wanted)
+
+    def _readable(self, jobs: Sequence[Job], found: Bound, now: datetime) -> list[Job]:
         readable = []
         for job in jobs:
             answer = found[job.id]

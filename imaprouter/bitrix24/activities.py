@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from imaprouter.bitrix24 import rows
-from imaprouter.bitrix24.commands import Command, value
+from imaprouter.bitrix24.commands import Answer, Command, value
 from imaprouter.bitrix24.listing import PAGE, Listing, by_ids, pages
 from imaprouter.bitrix24.portal import Portal
 from imaprouter.bitrix24.values import Row, integer, moment
@@ -97,12 +97,20 @@ def bindings(portal: Portal, activity_ids: Sequence[int]) -> dict[int, tuple[Bin
 
     Only objects that the webhook may read are named (rest.md 2.7).
     """
+    return bindings_beside(portal, activity_ids, ())[0]
+
+
+def bindings_beside(
+    portal: Portal, activity_ids: Sequence[int], others: Sequence[Command]
+) -> tuple[dict[int, tuple[Binding, ...] | PortalError], list[Answer]]:
+    """The same, and the answers of other commands in the same batches."""
     wanted = list(dict.fromkeys(activity_ids))
-    answers = portal.batch([binding_list(number) for number in wanted])
-    return {
+    answers = portal.batch([*(binding_list(number) for number in wanted), *others])
+    found = {
         number: answer if isinstance(answer, PortalError) else rows.bindings(answer)
-        for number, answer in zip(wanted, answers, strict=True)
+        for number, answer in zip(wanted, answers[: len(wanted)], strict=True)
     }
+    return found, answers[len(wanted) :]
 
 
 def binding_list(activity_id: int) -> Command:

@@ -83,7 +83,7 @@ def users(portal: Portal) -> list[User]:
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """Some rows of the portal; each is there once, and only those that were read last are many."""
+    """Some of the rows, at most 2,500 of one kind."""
 
     users: Sequence[User] = ()
     companies: Sequence[Company] = ()
