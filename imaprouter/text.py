@@ -12,6 +12,8 @@ _HIDDEN = re.compile(
     "\uffa0\ufff0-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3"
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
 )
+# Letters, marks and signs of Latin, Greek, Cyrillic and Hebrew, which nothing above is one of.
+_PLAIN = re.compile("[ -~\xa1-\xac\xae-\u034e\u0350-\u05ff\u2010-\u2027\u2030-\u205e\u20a0-\u20bf\u2116]*")
 
 
 def clean(text: str) -> str:
@@ -20,7 +22,7 @@ def clean(text: str) -> str:
     Control, bidi, zero-width and surrogate characters go; line ends, tabs and no-break spaces count as
     blanks, as in the comparison with the portal's subject (mail-internals 3.2).
     """
-    if not text.isprintable() or not text.isascii():
+    if not _PLAIN.fullmatch(text):
         text = _BLANKS.sub(" ", _HIDDEN.sub("", text))
     elif "  " in text:
         text = _BLANKS.sub(" ", text)

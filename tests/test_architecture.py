@@ -71,7 +71,7 @@ ONLY_IN = {
     "prometheus_client": {"metrics"},
     "click": {"cli"},
     "rich": {"cli"},
-    "msgspec": {"store", "config"},
+    "msgspec": {"bitrix24", "config", "store"},
 }
 PURE = {
     "model",

@@ -39,7 +39,7 @@ LOOK_EVERY = 1.0
 LEARN_EVERY = 60.0
 # Messages asked for by their times before they are reported missing.
 EXPIRE_ROUND = 100
-# News of many messages one after the other ask once.
+# A person's answer and a due attempt wait as long at least.
 SHORTEST_PAUSE = 1.0
 
 
@@ -156,8 +156,9 @@ class BinderLoop:
     def _wait(self, journal: Journal, seconds: float) -> None:
         """Until there is something to do: a message (its recorder wakes us), an answer (another process)."""
         end = time.monotonic() + seconds
-        earliest = self._polled + SHORTEST_PAUSE
-        look_at = earliest
+        look_at = self._polled + SHORTEST_PAUSE
+        # Under load a message comes every moment: they share the polls that are due anyway.
+        earliest = self._polled + max(SHORTEST_PAUSE, self._policy.poll_every.total_seconds())
         while not self._stop.is_set() and (now := time.monotonic()) < end:
             if self._news.is_set() and now >= earliest:
                 return

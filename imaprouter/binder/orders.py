@@ -58,16 +58,19 @@ class Targets:
     What may not be read bars only the targets of its own kind. Raises PortalError for temporary trouble.
     """
 
-    def __init__(self, portal: Portal, targets: Iterable[Target]) -> None:
+    def __init__(self, portal: Portal, targets: Iterable[Target], seen: Mapping[int, Deal]) -> None:
+        """`seen`: deals that the portal has shown a moment ago; they are not asked for again."""
         ids: dict[EntityType, list[int]] = {kind: [] for kind in EntityType}
         for target in targets:
             ids[target.type].append(target.id)
         self._found: dict[EntityType, Mapping[int, object]] = {}
         self._errors: dict[EntityType, PortalError] = {}
+        self._found[EntityType.DEAL] = seen
+        ids[EntityType.DEAL] = [number for number in ids[EntityType.DEAL] if number not in seen]
         for kind, find in _FINDERS.items():
             if ids[kind]:
                 try:
-                    self._found[kind] = find(portal, ids[kind])
+                    self._found[kind] = {**self._found.get(kind, {}), **find(portal, ids[kind])}
                 except PortalError as error:
                     if error.temporary:
                         raise
@@ -75,7 +78,7 @@ class Targets:
 
     def error(self, target: Target) -> PortalError | None:
         """Why it is not known whether the target exists."""
-        return self._errors.get(target.type)
+        return None if self.exists(target) else self._errors.get(target.type)
 
     def exists(self, target: Target) -> bool:
         return target.id in self._found.get(target.type, {})

@@ -114,9 +114,20 @@ def bindings(portal: Portal, activity_ids: Sequence[int]) -> dict[int, tuple[Bin
     list is PortalDenied. PHP writes a list without some of its rows as a map with numbers, and never an empty
     one as `{}`: that, or a row that is no binding, tells nothing.
     """
+    return bindings_beside(portal, activity_ids, ())[0]
+
+
+def bindings_beside(
+    portal: Portal, activity_ids: Sequence[int], others: Sequence[Command]
+) -> tuple[dict[int, tuple[Binding, ...] | PortalError], list[Answer]]:
+    """The same, and the answers of other commands in the same batches."""
     wanted = list(dict.fromkeys(activity_ids))
-    answers = portal.batch([binding_list(number) for number in wanted])
-    return {number: _bindings(number, answer) for number, answer in zip(wanted, answers, strict=True)}
+    answers = portal.batch([*(binding_list(number) for number in wanted), *others])
+    found = {
+        number: _bindings(number, answer)
+        for number, answer in zip(wanted, answers[: len(wanted)], strict=True)
+    }
+    return found, answers[len(wanted) :]
 
 
 def _bindings(activity_id: int, answer: Answer) -> tuple[Binding, ...] | PortalError:

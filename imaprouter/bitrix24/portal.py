@@ -16,6 +16,7 @@ from importlib import metadata
 from typing import Any, Protocol
 
 import httpx
+import msgspec
 import stamina
 from pyrate_limiter import Rate, RateItem, StateBucket
 from pyrate_limiter.abstracts.algorithm import TokenBucket
@@ -306,7 +307,7 @@ def _bounded(response: httpx.Response, deadline: float, method: str) -> Iterator
 def _reply(method: str, status: int, content: bytes) -> dict[str, Any]:
     """The decoded reply, or its error: that may come under status 200, and a page under any (rest.md 1.7)."""
     try:
-        reply = json.loads(content)
+        reply = _decoded(content)
     except (ValueError, RecursionError):
         reply = None
     known = reply if isinstance(reply, dict) else {}
@@ -326,6 +327,14 @@ def _of_certificate(error: str) -> str:
     if "mismatch" in error:
         return "give in portal.webhook_url the name that the portal's certificate is made for"
     return "for a portal of your own, name its authority in portal.ca_file"
+
+
+def _decoded(content: bytes) -> Any:
+    """JSON as values. Half a character (a lone surrogate) and NaN are Python's own, which knows them."""
+    try:
+        return msgspec.json.decode(content)
+    except msgspec.DecodeError:
+        return json.loads(content)
 
 
 def _reason(error: httpx.HTTPError) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from imaprouter.model import Binding, EntityType, Target
+from imaprouter.model import Activity, Binding, EntityType, Target
 from imaprouter.store.database import to_text
 from imaprouter.store.rows import Tables, load, marks
 
@@ -24,7 +24,10 @@ class Watched:
 
     activity_id: int
     message_id: int
+    #: None: they were never read.
     bindings: tuple[Binding, ...] | None
+    #: The owner at the first poll, where it was right and so nothing was read.
+    owner: Binding | None = None
 
 
 class Answers(Tables):
@@ -73,11 +76,20 @@ class Answers(Tables):
 
     def _watched(self, where: str, *values: object) -> list[Watched]:
         rows = self._rows(
-            "SELECT a.id, a.message_id, a.last_bindings FROM activities a"
-            f" WHERE a.message_id IS NOT NULL AND {where}",
+            "SELECT a.id, a.message_id, a.last_bindings, a.activity, m.result = 'already_right'"
+            " FROM activities a JOIN messages m ON m.id = a.message_id"
+            f" WHERE {where}",
             values,
         )
-        return [Watched(row[0], row[1], None if row[2] is None else load(row[2], _BINDINGS)) for row in rows]
+        return [_as_watched(*row) for row in rows]
+
+
+def _as_watched(
+    number: int, message_id: int, last_bindings: str | None, activity: str, already_right: int | None
+) -> Watched:
+    if last_bindings is not None:
+        return Watched(number, message_id, load(last_bindings, _BINDINGS))
+    return Watched(number, message_id, None, load(activity, Activity).owner if already_right else None)
 
 
 _BINDINGS = tuple[Binding, ...]
