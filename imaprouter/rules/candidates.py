@@ -80,7 +80,7 @@ class Case:
         )
         staff = _dismissed(people, deals, letter, index, policy.participants)
         staff |= employees(people, index, policy.participants)
-        users = (index.user(number) for number in sorted_ids(found.responsible_id for found in deals))
+        responsibles = index.users(sorted_ids(found.responsible_id for found in deals))
         return cls(
             clients=tuple(clients),
             client=client,
@@ -88,7 +88,7 @@ class Case:
             pipelines=categories(letter, policy.address),
             addressed={email: user for email, user in staff.items() if not _is_own(email, letter)},
             own={email: user for email, user in staff.items() if _is_own(email, letter)},
-            responsibles={user.id: user for user in users if user},
+            responsibles={user.id: user for user in responsibles},
             written=written_at(letter),
             policy=policy.participants,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -20,17 +21,33 @@ from imaprouter.model import (
     Tenure,
     User,
 )
-from imaprouter.store.database import open_database, open_readonly, to_moment
+from imaprouter.store.database import open_database, open_readonly, reading, to_moment
 from imaprouter.store.index_schema import migrations
 from imaprouter.store.index_writes import KINDS, Kind, Writes
 from imaprouter.store.rows import Facts, marks
 
 _Row = TypeVar("_Row")
 
+# What hangs on a row comes with it, in its order: one query for each question. Observers and former
+# responsibles, which few deals have, are only told to be there.
 _DEAL_COLUMNS = (
     "id, title, category_id, stage_id, semantic, recurring, responsible_id, company_id, lead_id, "
-    "created_at, modified_at, last_activity_at, responsible_since, moved_at"
+    "created_at, modified_at, last_activity_at, responsible_since, moved_at, "
+    "(SELECT group_concat(contact_id) FROM"
+    " (SELECT contact_id FROM deal_contacts WHERE deal_id = deals.id ORDER BY position)), "
+    "EXISTS (SELECT 1 FROM deal_observers WHERE deal_id = deals.id), "
+    "EXISTS (SELECT 1 FROM deal_tenures WHERE deal_id = deals.id)"
 )
+_CONTACT = (
+    "SELECT id, name, responsible_id, (SELECT group_concat(company_id) FROM"
+    " (SELECT company_id FROM contact_companies WHERE contact_id = contacts.id ORDER BY position))"
+    " FROM contacts WHERE id = ?"
+)
+_USER_COLUMNS = "id, name, email, active"
+#: Pages of the index that a connection keeps, in KiB: enough for the inner ones of a million deals.
+_CACHE = 16_384
+# SQLite's limit of values in one statement was 999 for long.
+_MANY = 400
 
 
 def index_path(journal: Path) -> Path:
@@ -60,10 +77,14 @@ class Index(Writes):
         else:
             # A refresh can make it again, so a power cut may cost the last transaction: NORMAL.
             super().__init__(open_database(path, migrations, synchronous="NORMAL"))
+        self._execute(f"PRAGMA cache_size = -{_CACHE}")
         self.facts = Facts(self._db)
 
     def close(self) -> None:
         self._db.close()
+
+    def reading(self) -> AbstractContextManager[None]:
+        return reading(self._db, self._path)
 
     # ── questions ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -80,10 +101,13 @@ class Index(Writes):
         )
 
     def client(self, email: str) -> Client:
-        found: dict[str, list[int]] = {"contact": [], "company": [], "lead": []}
-        for kind, entity_id in self._rows(
+        rows = self._rows(
             "SELECT kind, entity_id FROM emails WHERE email = ? ORDER BY kind, entity_id", (email,)
-        ):
+        )
+        if not rows:
+            return Client(email)
+        found: dict[str, list[int]] = {"contact": [], "company": [], "lead": []}
+        for kind, entity_id in rows:
             found[kind].append(entity_id)
         return Client(
             email,
@@ -93,17 +117,14 @@ class Index(Writes):
         )
 
     def contact(self, contact_id: int) -> Contact | None:
-        row = self._row("SELECT id, name, responsible_id FROM contacts WHERE id = ?", (contact_id,))
+        row = self._row(_CONTACT, (contact_id,))
         if row is None:
             return None
-        companies = self._rows(
-            "SELECT company_id FROM contact_companies WHERE contact_id = ? ORDER BY position", (contact_id,)
-        )
         return Contact(
             id=row[0],
             name=row[1],
             responsible_id=row[2],
-            company_ids=tuple(number for (number,) in companies),
+            company_ids=_numbers(row[3]),
             emails=self._emails("contact", contact_id),
         )
 
@@ -133,15 +154,17 @@ class Index(Writes):
         )
 
     def user(self, user_id: int) -> User | None:
-        row = self._row("SELECT id, name, email, active FROM users WHERE id = ?", (user_id,))
+        row = self._row(f"SELECT {_USER_COLUMNS} FROM users WHERE id = ?", (user_id,))
         return _user(row) if row else None
 
+    def users(self, user_ids: Sequence[int]) -> tuple[User, ...]:
+        return tuple(user for some in _few(user_ids) for user in self._users(some))
+
     def user_by_email(self, email: str) -> User | None:
-        row = self._row(
-            "SELECT id, name, email, active FROM users WHERE email = ? AND active ORDER BY id LIMIT 1",
-            (email,),
-        )
-        return _user(row) if row and email else None
+        return self.users_by_email((email,)).get(email)
+
+    def users_by_email(self, emails: Sequence[str]) -> dict[str, User]:
+        return {user.email: user for some in _few(emails) for user in self._employees(some)}
 
     def known_message(self, message_id: str) -> KnownMessage | None:
         row = self._row("SELECT type_id, entity_id FROM sent_letters WHERE message_id = ?", (message_id,))
@@ -202,6 +225,18 @@ class Index(Writes):
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────
 
+    def _users(self, user_ids: Sequence[int]) -> list[User]:
+        query = f"SELECT {_USER_COLUMNS} FROM users WHERE id IN ({marks(user_ids)}) ORDER BY id"
+        return [_user(row) for row in self._rows(query, user_ids)]
+
+    def _employees(self, emails: Sequence[str]) -> list[User]:
+        """The first of several with one address comes last."""
+        query = (
+            f"SELECT {_USER_COLUMNS} FROM users WHERE email IN ({marks(emails)}) AND email <> '' AND active"
+            " ORDER BY id DESC"
+        )
+        return [_user(row) for row in self._rows(query, emails)]
+
     def _emails(self, kind: str, entity_id: int) -> tuple[str, ...]:
         rows = self._rows("SELECT email FROM emails WHERE kind = ? AND entity_id = ?", (kind, entity_id))
         return tuple(email for (email,) in rows)
@@ -211,17 +246,18 @@ class Index(Writes):
         return tuple(self._deal(row) for row in rows)
 
     def _deal(self, row: Any) -> Deal:
-        contacts = self._rows(
-            "SELECT contact_id FROM deal_contacts WHERE deal_id = ? ORDER BY position", (row[0],)
-        )
-        observers = self._rows(
-            "SELECT user_id FROM deal_observers WHERE deal_id = ? ORDER BY user_id", (row[0],)
-        )
-        former = self._rows(
-            "SELECT user_id, until, since FROM deal_tenures WHERE deal_id = ? AND user_id <> ?"
-            " ORDER BY until DESC, user_id",
-            (row[0], row[6]),
-        )
+        observers: list[Any] = []
+        former: list[Any] = []
+        if row[15]:
+            observers = self._rows(
+                "SELECT user_id FROM deal_observers WHERE deal_id = ? ORDER BY user_id", (row[0],)
+            )
+        if row[16]:
+            former = self._rows(
+                "SELECT user_id, until, since FROM deal_tenures WHERE deal_id = ? AND user_id <> ?"
+                " ORDER BY until DESC, user_id",
+                (row[0], row[6]),
+            )
         return Deal(
             id=row[0],
             title=row[1],
@@ -231,7 +267,7 @@ class Index(Writes):
             recurring=bool(row[5]),
             responsible_id=row[6],
             company_id=row[7],
-            contact_ids=tuple(number for (number,) in contacts),
+            contact_ids=_numbers(row[14]),
             lead_id=row[8],
             responsible_since=to_moment(row[12]),
             former=tuple(
@@ -254,3 +290,13 @@ class Index(Writes):
 
 def _user(row: Any) -> User:
     return User(id=row[0], name=row[1], email=row[2], active=bool(row[3]))
+
+
+def _few(values: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
+    """As many values at a time as one query can ask for."""
+    return (values[start : start + _MANY] for start in range(0, len(values), _MANY))
+
+
+def _numbers(listed: str | None) -> tuple[int, ...]:
+    """What group_concat makes of numbers."""
+    return tuple(map(int, listed.split(","))) if listed else ()
