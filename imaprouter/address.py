@@ -58,6 +58,6 @@ def canonical_id(message_id: str) -> str:
     Some gateways add a comment behind the brackets ('<a@b> (added by postmaster@…)'): what stands inside
     the first pair counts.
     """
-    found = _ID.search(message_id)
+    found = _ID.search(message_id) if "<" in message_id else None
     text = found.group(1) if found else message_id.strip().strip("<>").strip()
     return "" if len(text.split()) > 1 else text.lower()
