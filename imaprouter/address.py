@@ -42,6 +42,8 @@ def domain_of(address: str) -> str:
 
 def split_tag(address: str) -> tuple[str, str]:
     """Split `sales+d123@company.ru` into `sales@company.ru` and `d123`; without a tag the second is ''."""
+    if "+" not in address:
+        return address, ""
     local, _, domain = address.rpartition("@")
     base, plus, tag = local.partition("+")
     return (f"{base}@{domain}", tag) if plus and base else (address, "")

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from functools import cached_property
 
 from imaprouter.address import split_tag
 from imaprouter.model import (
@@ -52,7 +53,7 @@ class Role(Enum):
     OBSERVER = "observer_addressed"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Case:
     """One client's deals, and the employees that the letter is addressed to."""
 
@@ -93,17 +94,17 @@ class Case:
             policy=policy.participants,
         )
 
-    @property
+    @cached_property
     def all_active(self) -> tuple[int, ...]:
         """Every active deal of the client."""
         return sorted_ids(found.id for found in self.deals if found.active)
 
-    @property
+    @cached_property
     def active(self) -> list[Deal]:
         """The active deals that count."""
         return [found for found in self.deals if found.active and self._counts(found)]
 
-    @property
+    @cached_property
     def closed(self) -> list[Deal]:
         """The won and lost deals that count; a template of recurring deals is neither."""
         return [found for found in self.deals if found.semantic != "P" and self._counts(found)]

@@ -93,23 +93,23 @@ class reading:
     Cheaper as well: outside of a transaction each query takes and gives back SQLite's locks.
     """
 
-    __slots__ = ("_begun", "_connection", "_path")
+    __slots__ = ("_connection", "_path", "begun")
 
     def __init__(self, database: Database, path: Path | str) -> None:
         self._connection = database.conn
         self._path = path
-        self._begun = False
+        self.begun = False
 
     def __enter__(self) -> None:
         if not self._connection.in_transaction:
             with translated(self._path):
                 self._connection.execute("BEGIN")
-            self._begun = True
+            self.begun = True
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._begun:
+        if self.begun:
             self._connection.rollback()
 
 
