@@ -3,8 +3,8 @@
 The index lies in a file, as in the service, beside a journal with earlier letters of the threads. The letters
 are made here, in the shapes in which Gmail, Yandex, Mail.ru and Exchange deliver: 2 to 4 kB of Received,
 DKIM-Signature and Authentication-Results around the fields that count. Every figure is the median of three
-runs, by the time of the processor: nothing waits for a disk, and other work on the machine counts less. Beside
-it stands Python's own header parser, which neither decodes nor decides: the floor.
+runs, by the time of the processor: nothing waits for a disk, and other work on the machine counts less.
+Beside it stands Python's own header parser, which neither decodes nor decides: the floor.
 """
 
 from __future__ import annotations
