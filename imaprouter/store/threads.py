@@ -61,10 +61,12 @@ class Threads(Tables):
         mails have different targets proves nothing, and only our own letter has an id of the CRM's. An id
         that a gateway cut behind its '@' is the one id on record that begins so.
         """
-        rows = self._rows(QUERIES["claims"], (message_id,))
-        if not rows and not self._row(QUERIES["seen"], (message_id,)):
+        # The cheap question first: most ids that a letter quotes are on no record.
+        if not self._row(QUERIES["seen"], (message_id,)):
             message_id = self._whole(message_id)
-            rows = self._rows(QUERIES["claims"], (message_id,)) if message_id else []
+            if not message_id:
+                return None
+        rows = self._rows(QUERIES["claims"], (message_id,))
         chosen = next((row for row in rows if row[2]), None)
         if chosen:
             target = Target(EntityType(chosen[2]), chosen[3])
