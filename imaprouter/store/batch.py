@@ -103,7 +103,7 @@ class Batches(Tables):
                 (letter.letter_key for letter in letters),
                 (folder.mailbox,),
             ),
-            # Of a pair only whether there is one: two parties may have written each other thousands of letters.
+            # Only whether there is a letter: two parties may have written each other thousands.
             pairs=self._found(
                 "SELECT key FROM (SELECT value AS key FROM json_each(?1)) WHERE key <> '' AND EXISTS"
                 " (SELECT 1 FROM messages WHERE pair_key = key AND pair_key <> '') AND key IN",
