@@ -12,10 +12,9 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from itertools import islice
 from pathlib import Path
 
 from imaprouter import mail
@@ -149,10 +148,11 @@ class Watcher:
         # SINCE goes by the server's day: one day of room for its zone.
         since = (floor - timedelta(days=1)).date() if floor else None
         for window in self._session.uids_from(folder.cursor + 1, since=since):
-            for uids in _chunks(window, BATCH):
+            chunks = [window[start : start + BATCH] for start in range(0, len(window), BATCH)]
+            for uids, ahead in zip(chunks, [*chunks[1:], []], strict=True):
                 if self._stop.is_set():
                     return folder
-                result = self._session.fetch(uids)
+                result = self._session.fetch(uids, ahead=ahead)
                 cursor = min(result.deferred) - 1 if result.deferred else uids[-1]
                 recorder.record(folder, result, cursor)
                 self._pulse.works()
@@ -172,9 +172,3 @@ def _pause(error: ImaprouterError, failures: int) -> float:
     if isinstance(error, FolderMissing) or (isinstance(error, MailboxLoginRefused) and failures > 1):
         return REFUSED_PAUSE
     return backoff(failures, random=random.random)
-
-
-def _chunks(uids: Sequence[int], size: int) -> Iterator[list[int]]:
-    remaining = iter(uids)
-    while chunk := list(islice(remaining, size)):
-        yield chunk

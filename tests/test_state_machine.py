@@ -169,7 +169,7 @@ class PlayedSession:
         if found:
             yield found
 
-    def fetch(self, uids: Sequence[int]) -> FetchResult:
+    def fetch(self, uids: Sequence[int], *, ahead: Sequence[int] = ()) -> FetchResult:
         there = [(uid, self._box.mails[uid]) for uid in uids if uid in self._box.mails]
         return FetchResult(
             tuple(FetchedMessage(uid, mail.raw, mail.arrived, len(mail.raw)) for uid, mail in there),

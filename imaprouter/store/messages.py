@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from imaprouter.address import canonical_id, portal_id
@@ -19,10 +20,11 @@ from imaprouter.model import (
     State,
     Target,
 )
+from imaprouter.store.batch import Batches, Keys, OnRecord, keys_of
 from imaprouter.store.database import to_moment, to_text
 from imaprouter.store.folders import Folder
 from imaprouter.store.rows import dump, load, marks
-from imaprouter.store.threads import CLAIMED, Threads, may_hint
+from imaprouter.store.threads import CLAIMED, Threads, may_hint, other_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +127,25 @@ _UNPAIRED = (
 )
 
 
-class Messages(Threads):
-    def add(self, folder: Folder, message: NewMessage, now: datetime, *, past: bool = False) -> int:
+class Messages(Threads, Batches):
+    def add(
+        self,
+        folder: Folder,
+        message: NewMessage,
+        now: datetime,
+        on_record: OnRecord | None = None,
+        *,
+        past: bool = False,
+    ) -> int:
         """Record a message with its decision; returns its journal id. Call it inside `transaction()`.
 
+        `on_record` knows of the batch that the message belongs to, and then of the message too.
         `past`: it came before the watch (`store.past`).
         """
+        if on_record is None:
+            on_record = self.on_record(folder, (keys_of(message.uid, message.envelope, message.pair_key),))
+        keys = on_record.letters[message.uid]
+        hints = _hints(message)
         values = {
             "folder_id": folder.id,
             "epoch": folder.epoch,
@@ -139,13 +154,15 @@ class Messages(Threads):
             "mailbox": folder.mailbox,
             "recorded_at": to_text(now),
             "past": int(past) and (UNSEEN if may_have_activity(message) else SEEN),
-            **_decided(message, now),
+            "conversation": message.envelope.conversation if hints else "",
+            "pair_key": message.pair_key,
+            **_decided(message, keys, now),
         }
-        names = ", ".join(values)
-        places = ", ".join(f":{name}" for name in values)
-        cursor = self._execute(f"INSERT INTO messages ({names}) VALUES ({places})", values)
+        cursor = self._execute(_insert(tuple(values)), tuple(values.values()))
         number = int(cursor.lastrowid or 0)
-        self._learn(number, message.envelope, hints=_hints(message))
+        others = other_ids(message.envelope, keys.message_id)
+        on_record.add(keys, others)
+        self._learn(number, message.envelope, others, on_record.ids, hints=hints)
         return number
 
     def has_uid(self, folder: Folder, uid: int) -> bool:
@@ -210,7 +227,10 @@ class Messages(Threads):
 
         Where a person has chosen, only the decision beside his choice changes.
         """
-        values = _decided(message, now)
+        keys = keys_of(message.uid, message.envelope, message.pair_key)
+        values = _decided(message, keys, now)
+        if message.pair_key:
+            values["pair_key"] = message.pair_key
         chosen = "person_type IS NOT NULL"
         changes = ", ".join(
             f"{name} = CASE WHEN {chosen} THEN {name} ELSE :{name} END"
@@ -227,7 +247,7 @@ class Messages(Threads):
             "UPDATE messages SET open_questions = 0 WHERE id = ? AND state = 'settled'", (message_id,)
         )
         if changed.rowcount:
-            self._learn(message_id, message.envelope, hints=_hints(message))
+            self._learn_again(message_id, message.envelope, keys.message_id, hints=_hints(message))
 
     def copies(self, mailbox: str, envelope: Envelope, arrived: datetime) -> list[StoredMessage]:
         """The same mail in other mailboxes, by Message-ID or, where a relay rewrote it, by what it says.
@@ -385,16 +405,21 @@ def may_have_activity(message: NewMessage) -> bool:
     return message.state is not State.SETTLED or message.result is Result.LEFT
 
 
-def _decided(message: NewMessage, now: datetime) -> dict[str, object]:
+@cache
+def _insert(names: tuple[str, ...]) -> str:
+    return f"INSERT INTO messages ({', '.join(names)}) VALUES ({marks(names)})"
+
+
+def _decided(message: NewMessage, keys: Keys, now: datetime) -> dict[str, object]:
     """The columns that come of reading and deciding."""
     envelope = message.envelope
     target = _inheritable(message)
     return {
         "direction": message.direction,
         "same_as": message.same_as,
-        "message_id": canonical_id(envelope.message_id),
-        "fingerprint": envelope.fingerprint,
-        "letter_key": letter_key(envelope),
+        "message_id": keys.message_id,
+        "fingerprint": keys.fingerprint,
+        "letter_key": keys.letter_key,
         "internal_date": to_text(message.internal_date),
         "internal_second": int(message.internal_date.timestamp()),
         "date_second": int(envelope.date.timestamp()) if envelope.date else None,
@@ -409,7 +434,6 @@ def _decided(message: NewMessage, now: datetime) -> dict[str, object]:
         "result": message.result,
         "note": message.note,
         "settled_at": to_text(now) if message.state is State.SETTLED else None,
-        **({"pair_key": message.pair_key} if message.pair_key else {}),
     }
 
 
