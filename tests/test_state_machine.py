@@ -33,6 +33,7 @@ from office import CODE, FIXTURES, letter
 from imaprouter import watcher as watcher_room
 from imaprouter.arrival import WatchedFolder
 from imaprouter.binder.loop import BinderLoop
+from imaprouter.bitrix24 import listing
 from imaprouter.bitrix24.portal import Portal as Client
 from imaprouter.errors import PortalError, StoreError
 from imaprouter.mailbox import Account, FetchResult, FolderStatus
@@ -249,6 +250,8 @@ class Office(RuleBasedStateMachine):
         }
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(watcher_room, "opened", self.opened)
+        # A list waits for its method's limit by the minute, which is no other life than by the moment.
+        self.patch.setattr(listing, "_BLOCKED_WAIT", 0.001)
         self.stack = contextlib.ExitStack()
         self.stack.enter_context(stamina.set_testing(True, attempts=6, cap=True))
         # What a service logs about its troubles is not what is tested here.
