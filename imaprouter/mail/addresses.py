@@ -88,15 +88,22 @@ def _careful(value: str, note: Note) -> tuple[list[tuple[str, str]], bool]:
     doubts: list[dict[str, Any]] = []
     pairs = get_addresses(value, defects=doubts)
     clear = True
+    different = _different(pairs)
     for doubt in doubts:
         if doubt["recovered"] or not doubt["raw"].strip(" <>;"):
             continue
         rescued = list(_rescued(doubt["raw"]))
         pairs += rescued
         # A second From field, folded into the first one, looks like this (imap.md 5).
-        clear = len({normalise(clean(email)) for _, email in pairs if "@" in email}) < 2
+        different |= _different(rescued)
+        clear = len(different) < 2
         note("an item that breaks the grammar" if rescued else "an item that is no address")
     return pairs, clear
+
+
+def _different(pairs: Iterable[tuple[str, str]]) -> set[str]:
+    """The addresses among these, as they are compared."""
+    return {normalise(clean(email)) for _, email in pairs if "@" in email}
 
 
 def _rescued(item: str) -> Iterator[tuple[str, str]]:
