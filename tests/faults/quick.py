@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
-from imaprouter import opening, pulse, recorder, refresh, service, teller, watcher
+from imaprouter import opening, pulse, recorder, service, teller, watcher
 from imaprouter.binder import correction, loop, pairs
 from imaprouter.bitrix24 import listing, patience, portal
 from imaprouter.cli import main
@@ -63,7 +63,7 @@ class Clock(datetime):
 def set_clock(file: Path) -> None:
     Clock.file = file
     for module in (
-        *(opening, recorder, refresh, pulse, teller, service),
+        *(opening, recorder, pulse, teller, service),
         *(correction, loop, portal, patience, listing),
     ):
         assert hasattr(module, "datetime"), module
