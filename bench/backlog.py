@@ -22,7 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from imapclient import IMAPClient
-from parts.alone import Run, alone, machine
+from parts.alone import Run, alone
+from parts.machine import machine
 from parts.mailbox import Dovecot, deliver, fill
 
 from imaprouter import mail, recorder

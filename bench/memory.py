@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 from office import Office
-from parts.alone import machine, memory_mb
+from parts.alone import memory_mb
+from parts.machine import machine
 from parts.mailbox import Dovecot, deliver
 
 MAILBOXES, SECONDS = 20, 120

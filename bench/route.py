@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import base64
 import gc
-import os
-import platform
 import random
 import statistics
 import sys
@@ -27,6 +25,8 @@ from email.utils import format_datetime
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
+
+from parts.machine import machine
 
 from imaprouter.decide import decide
 from imaprouter.mail import parse
@@ -487,14 +487,6 @@ def in_detail(office: Office, letters: list[Sample]) -> None:
 
 def row(name: str, rate: float, floor: float) -> None:
     say(f"{name:<36}{rate:>10,.0f} messages/s{1e6 / rate:>9.1f} µs{rate / floor:>8.2f} of Python's parser\n")
-
-
-def machine() -> str:
-    """What it ran on."""
-    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines() if sys.platform == "linux" else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    model = models[0] if models else platform.processor()
-    return f"{model} ({os.cpu_count()} cores), Python {platform.python_version()}, {platform.system()}"
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from parts.alone import machine
+from parts.machine import machine
 
 STARTS = 11
 ROOT = Path(__file__).parent.parent

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import platform
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,11 +53,3 @@ def memory_mb(name: str, process: int | str = "self") -> float:
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1000
     return 0.0
-
-
-def machine() -> str:
-    """What it ran on."""
-    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines() if sys.platform == "linux" else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    model = models[0] if models else platform.processor()
-    return f"{model} ({os.cpu_count()} cores), Python {platform.python_version()}, {platform.system()}"

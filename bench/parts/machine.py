@@ -16,7 +16,7 @@ def title(text: str) -> None:
     """The name of a benchmark, and the machine with what else it is doing."""
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg()) if hasattr(os, "getloadavg") else "?"
     say(f"\n{text}\n")
-    say(f"{_cpu()}, {os.cpu_count()} cores, Python {platform.python_version()}; load {load}; ")
+    say(f"{machine()}; load {load}; ")
     say(f"medians of {RUNS} runs\n\n")
 
 
@@ -34,8 +34,10 @@ def p95(values: Sequence[float]) -> float:
     return sorted(values)[max(0, -(-95 * len(values) // 100) - 1)]
 
 
-def _cpu() -> str:
+def machine() -> str:
+    """What it runs on."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text("utf-8").splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"

@@ -150,8 +150,8 @@ def strace() -> str:
 
 
 def command(office: Office, *words: str, planted: str = "") -> list[str]:
-    """The command line, of the program itself or of one with a planted bug."""
-    program = [str(PLANTED / f"{planted}.py")] if planted else ["-m", "imaprouter"]
+    """The command line, of the program in one thread, or of one with a planted bug."""
+    program = [str(PLANTED / f"{planted or 'nothing'}.py")]
     return [sys.executable, *program, "--config", str(office.config), *words]
 
 

@@ -6,12 +6,15 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from imaprouter import refresh
+
 #: A function that takes the place of a method, function or constant: of what, its name, the bug.
 Plant = tuple[object, str, object]
 
 
 def plant(plants: Iterable[Plant]) -> None:
-    """Put bugs in, for good."""
+    """Put bugs in, for good. strace counts the calls of each thread, so nothing is asked for ahead."""
+    refresh._ahead = iter  # type: ignore[assignment]
     for owner, name, bug in plants:
         setattr(owner, name, bug)
 
