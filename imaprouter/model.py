@@ -531,6 +531,8 @@ class Result(StrEnum):
     PERSON = "person"
     #: mode = "observe": what would have been done is on record.
     OBSERVED = "observed"
+    #: A person took our change back (`undo`): nothing is done for it any more.
+    UNDONE = "undone"
     #: The same mail, moved to another folder or met again under another UID.
     SAME_MAIL = "same_mail"
 

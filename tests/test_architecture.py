@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "text": set(),
     "copies": CORE,
     "report": CORE,
+    "audit": {"model", "plan"},
     "mail": CORE,
     "rules": CORE | {"marker_signature"},
     "decide": CORE | {"rules"},
@@ -32,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "language": {"reasons"},
     "log": CORE,
     "config": CORE,
-    "store": CORE | {"alerts", "copies", "report", "standing"},
+    "store": CORE | {"alerts", "audit", "copies", "report", "standing"},
     "mailbox": CORE,
     "bitrix24": CORE | {"log"},
     "arrival": CORE | {"copies", "decide", "standing", "store"},
@@ -45,7 +46,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recorder": CORE | {"mail", "mailbox", "store", "arrival", "ledger", "log"},
     "watcher": CORE | {"mail", "mailbox", "store", "arrival", "recorder", "ledger", "log", "pulse"},
     "binder": CORE
-    | {"arrival", "bitrix24", "store", "pairing", "plan", "poller", "lookup", "notice", "log", "mailbox"}
+    | {
+        "arrival",
+        "audit",
+        "bitrix24",
+        "store",
+        "pairing",
+        "plan",
+        "poller",
+        "lookup",
+        "notice",
+        "log",
+        "mailbox",
+    }
     | {"pulse", "standing"},
     "service": CORE
     | {"config", "log", "store", "bitrix24", "mailbox", "binder", "watcher", "arrival", "refresh", "notice"}
@@ -75,6 +88,7 @@ PURE = {
     "reasons",
     "copies",
     "report",
+    "audit",
     "marker_signature",
     "mail",
     "rules",

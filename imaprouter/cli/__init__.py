@@ -21,6 +21,7 @@ from imaprouter.cli.replay import replay
 from imaprouter.cli.report import report
 from imaprouter.cli.run import run
 from imaprouter.cli.status import health, status
+from imaprouter.cli.undo import undo
 from imaprouter.language import LANGUAGES
 
 
@@ -83,7 +84,7 @@ def _speak(context: click.Context, _option: click.Parameter, lang: str | None) -
 
 for command in (
     *(cache, check, demo, explain, health, journal, marker),
-    *(queue, replay, report, run, sandbox, status),
+    *(queue, replay, report, run, sandbox, status, undo),
 ):
     cli.add_command(_speaking(command))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from gettext import NullTranslations
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from imaprouter.audit import Fields, Kind
 from imaprouter.cli.app import App, opened_journal, pass_app
 from imaprouter.cli.decisions import as_line, decision_json, headline, target_json, word
 from imaprouter.errors import ConfigError, StoreError
@@ -163,6 +165,12 @@ def _explained(journal: Journal, message: StoredMessage, language: NullTranslati
                 "activity": write.activity_id,
                 "step": write.step,
                 "outcome": write.outcome,
+                "kind": write.kind.value,
+                "before": _written(write.before),
+                "after": _written(write.after),
+                "rule": write.rule,
+                "why": write.why,
+                "request": json.loads(write.request) if write.request else None,
             }
             for write in journal.traces.writes(message.id)
         ],
@@ -213,6 +221,13 @@ def _explained_text(journal: Journal, message: StoredMessage, language: NullTran
         yield f"  {activity}  {paired.activity.id}{': ' if moved else ''}{'; '.join(moved)}"
     for write in journal.traces.writes(message.id):
         yield f"    {write.at.isoformat(timespec='seconds')}  {write.step}: {write.outcome}"
+        if write.why and write.kind is not Kind.NOTICE:
+            yield f"      {write.rule}: {write.why}"
+
+
+def _written(state: tuple[Binding, ...] | Fields | None) -> list[str] | Fields | None:
+    """What a write found or left, for programs: bindings in words, or fields by name."""
+    return [str(binding) for binding in state] if isinstance(state, tuple) else state
 
 
 def _padded(words: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from imaprouter.store.activities import Activities, Traces
+from imaprouter.store.activities import Activities, Traces, Undos
 from imaprouter.store.answers import Answers
 from imaprouter.store.database import (
     damage,
@@ -41,6 +41,7 @@ class Journal:
         self.messages = Messages(self._db)
         self.activities = Activities(self._db)
         self.traces = Traces(self._db)
+        self.undos = Undos(self._db)
         self.answers = Answers(self._db)
         self.reports = Reports(self._db)
         self.parts = Parts(self._db)

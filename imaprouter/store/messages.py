@@ -81,7 +81,7 @@ class StoredMessage:
     @property
     def target(self) -> Target | None:
         """Where it belongs: a person's choice before our decision; None where it was left to a person."""
-        if self.result is Result.PERSON:
+        if self.result in (Result.PERSON, Result.UNDONE):
             return self.person_target
         return self.person_target or self.decision.target
 
@@ -332,8 +332,8 @@ class Messages(Threads):
     ) -> None:
         """Where the message stands now.
 
-        A person's choice is remembered for the thread; where it is not clear what he chose, the thread
-        inherits nothing of this message any more, not even what he chose before.
+        A person's choice is remembered for the thread; where it is not clear what he chose, or ours was taken
+        back, the thread inherits nothing of this message any more, not even what he chose before.
         """
         self._execute(
             "UPDATE messages SET state = ?, result = ?, note = ?, settled_at = ?,"
@@ -348,10 +348,10 @@ class Messages(Threads):
                 message_id,
             ),
         )
-        if result is Result.PERSON and person_target is None:
+        if result in (Result.PERSON, Result.UNDONE) and person_target is None:
             self._execute(
                 "UPDATE messages SET target_type = NULL, target_id = NULL, person_type = NULL,"
-                " person_id = NULL WHERE id = ?",
+                " person_id = NULL, open_questions = 0 WHERE id = ?",
                 (message_id,),
             )
 
