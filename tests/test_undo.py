@@ -370,9 +370,10 @@ def test_killed_before_any_transaction_it_is_gone_on_with(
             raise Killed
         return transaction(self)
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Journal, "transaction", mortal)
+    monkeypatch.setattr(Journal, "transaction", mortal)
+    with pytest.raises(Killed):
         imaprouter(office, "undo", number)
+    monkeypatch.undo()
     office.run_once()
     assert imaprouter(office, "undo", number).exit_code == 0
     assert state(office, activity) == before
