@@ -454,6 +454,11 @@ class Decision:
                 said.setdefault(one.target, []).append((finding.rule, one))
         return tuple(self._candidate(target, found) for target, found in said.items())
 
+    @property
+    def open_targets(self) -> tuple[Target, ...]:
+        """What a person may choose from; nothing where nothing is asked."""
+        return tuple(one.target for one in self.considered if one.standing is Standing.OPEN)
+
     def _candidate(self, target: Target, said: Sequence[tuple[str, Considered]]) -> Candidate:
         reasons = [(rule, one.reason) for rule, one in said]
         if target == self.target:

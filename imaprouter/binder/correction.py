@@ -171,7 +171,10 @@ class Correction:
             return Course.PERSON
         attempted = bool(self._journal.traces.steps_of(job.id))
         # The owner is that of the first poll: it says nothing once we may have changed it.
-        begun = any(write.activity_id == job.id for write in self._journal.traces.writes(job.message.id))
+        begun = any(
+            write.activity_id == job.id and write.kind is not Kind.NOTICE
+            for write in self._journal.traces.writes(job.message.id)
+        )
         owner = None if job.message.person_target or begun else job.paired.activity.owner
         other_deals = any(binding.is_deal for binding in job.bound)
         if owner and owner.is_deal and owner not in job.bound and other_deals:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from imaprouter.errors import ConfigError
-from imaprouter.policy import BindingPolicy, RoutingPolicy
+from imaprouter.policy import BindingPolicy, ReviewPolicy, RoutingPolicy
 
 #: Marks a field that `x_file` and `x_env` can give too, and that is never printed.
 SECRET = {"secret": True}
@@ -102,6 +102,7 @@ class Settings:
     cache: CacheSettings = field(default_factory=CacheSettings)
     routing: RoutingPolicy = field(default_factory=RoutingPolicy)
     binding: BindingPolicy = field(default_factory=BindingPolicy)
+    review: ReviewPolicy = field(default_factory=ReviewPolicy)
     limits: LimitSettings = field(default_factory=LimitSettings)
     alerts: AlertSettings = field(default_factory=AlertSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
