@@ -184,6 +184,9 @@ class Contact:
     responsible_id: int = 0
     company_ids: tuple[int, ...] = ()
     emails: tuple[str, ...] = ()
+    #: NAME and LAST_NAME by themselves; both '' where an earlier version read the contact.
+    first_name: str = ""
+    last_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

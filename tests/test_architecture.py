@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "copies": CORE,
     "report": CORE,
     "audit": {"model", "plan"},
+    "crm_faults": CORE,
     "mail": CORE,
     "rules": CORE | {"marker_signature"},
     "decide": CORE | {"rules"},
@@ -78,6 +79,7 @@ ONLY_IN = {
     "click": {"cli"},
     "rich": {"cli"},
     "msgspec": {"store", "config"},
+    "xlsxwriter": {"cli"},
 }
 PURE = {
     "model",
@@ -89,6 +91,7 @@ PURE = {
     "copies",
     "report",
     "audit",
+    "crm_faults",
     "marker_signature",
     "mail",
     "rules",

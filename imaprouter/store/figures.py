@@ -70,7 +70,7 @@ class Figures(Tables):
         return Observed(numbers["move"], numbers["bind"], numbers["unbind"], dict(sorted(rules.items())))
 
     def observed_messages(self) -> Iterator[tuple[int, str, str, str]]:
-        """(id, subject, rule, note) of each message for which something would have been done, oldest first."""
+        """(id, subject, rule, note) of each message for which something would have been done, by id."""
         query = (
             "SELECT id, json_extract(envelope, '$.subject'), json_extract(decision, '$.rule'), note"
             " FROM messages WHERE id > ? AND state = 'settled' AND result = 'observed' ORDER BY id LIMIT 500"

@@ -21,6 +21,7 @@ from imaprouter.model import (
     User,
 )
 from imaprouter.store.database import open_database, open_readonly, to_moment
+from imaprouter.store.faults import Faults
 from imaprouter.store.index_schema import migrations
 from imaprouter.store.index_writes import KINDS, Kind, Writes
 from imaprouter.store.rows import Facts, marks
@@ -61,6 +62,7 @@ class Index(Writes):
             # A refresh can make it again, so a power cut may cost the last transaction: NORMAL.
             super().__init__(open_database(path, migrations, synchronous="NORMAL"))
         self.facts = Facts(self._db)
+        self.faults = Faults(self._db)
 
     def close(self) -> None:
         self._db.close()
@@ -93,7 +95,9 @@ class Index(Writes):
         )
 
     def contact(self, contact_id: int) -> Contact | None:
-        row = self._row("SELECT id, name, responsible_id FROM contacts WHERE id = ?", (contact_id,))
+        row = self._row(
+            "SELECT id, name, responsible_id, first_name, last_name FROM contacts WHERE id = ?", (contact_id,)
+        )
         if row is None:
             return None
         companies = self._rows(
@@ -105,6 +109,8 @@ class Index(Writes):
             responsible_id=row[2],
             company_ids=tuple(number for (number,) in companies),
             emails=self._emails("contact", contact_id),
+            first_name=row[3],
+            last_name=row[4],
         )
 
     def company(self, company_id: int) -> Company | None:

@@ -90,8 +90,15 @@ class Writes(Tables):
         self._put(
             "contacts",
             (
-                {"id": c.id, "name": c.name, "responsible_id": c.responsible_id, "generation": generation}
-                for c in contacts
+                {
+                    "id": contact.id,
+                    "name": contact.name,
+                    "responsible_id": contact.responsible_id,
+                    "first_name": contact.first_name,
+                    "last_name": contact.last_name,
+                    "generation": generation,
+                }
+                for contact in contacts
             ),
         )
         links = {contact.id: contact.company_ids for contact in contacts}
