@@ -14,6 +14,7 @@ from imaprouter.cli.app import App, ReportingGroup, hide_secrets_of_crashes
 from imaprouter.cli.cache import cache
 from imaprouter.cli.check import check
 from imaprouter.cli.demo import demo, sandbox
+from imaprouter.cli.export import export
 from imaprouter.cli.journal import journal
 from imaprouter.cli.marker import marker
 from imaprouter.cli.messages import explain, queue
@@ -83,7 +84,7 @@ def _speak(context: click.Context, _option: click.Parameter, lang: str | None) -
 
 
 for command in (
-    *(cache, check, demo, explain, health, journal, marker),
+    *(cache, check, demo, explain, export, health, journal, marker),
     *(queue, replay, report, run, sandbox, status, undo),
 ):
     cli.add_command(_speaking(command))

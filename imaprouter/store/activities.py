@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -28,6 +28,8 @@ class PairedActivity:
     settled_at: datetime | None
 
 
+# Activities read at a time when all are wanted.
+_PORTION = 500
 _ACTIVITY_COLUMNS = (
     "activity, message_id, first_seen_at, first_bindings, unwanted_leads, last_bindings, attempts, "
     "next_attempt_at, settled_at"
@@ -80,6 +82,15 @@ class Activities(Tables):
 
     def of_message(self, message_id: int) -> list[PairedActivity]:
         return self._activities("message_id = ? ORDER BY id", (message_id,))
+
+    def each(self) -> Iterator[PairedActivity]:
+        """Every activity that belongs to a message, by id; a portion at a time."""
+        last = 0
+        while found := self._activities(
+            "id > ? AND message_id IS NOT NULL ORDER BY id LIMIT ?", (last, _PORTION)
+        ):
+            yield from found
+            last = found[-1].activity.id
 
     def next_attempt(self) -> datetime | None:
         row = self._row("SELECT min(next_attempt_at) FROM activities WHERE next_attempt_at IS NOT NULL", ())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -106,6 +106,8 @@ SELECT count(*), max(json_extract(decision, '$.rule') = 'loop') FROM (
 """
 # SQLite's limit of values in one statement was 999 for long.
 _MANY = 400
+# Messages read at a time when all are wanted.
+_PORTION = 500
 # Copies of one mail reach their mailboxes within two days, in seconds.
 _APART = 2 * 86_400
 # What follows from a decision, unless a person has chosen.
@@ -357,6 +359,13 @@ class Messages(Threads):
 
     def set_note(self, message_id: int, note: str) -> None:
         self._execute("UPDATE messages SET note = ? WHERE id = ?", (note, message_id))
+
+    def each(self) -> Iterator[StoredMessage]:
+        """Every message, by id; a portion at a time, so that a writer need not wait."""
+        last = 0
+        while found := self._messages("m.id > ? ORDER BY m.id LIMIT ?", (last, _PORTION)):
+            yield from found
+            last = found[-1].id
 
     def count(self) -> int:
         return int(self._rows("SELECT count(*) FROM messages")[0][0])
