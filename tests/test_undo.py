@@ -309,6 +309,19 @@ def test_a_person_acts_while_an_undo_is_broken_off(office: Office) -> None:
     assert office.messages()[0].person_target == deal(5)
 
 
+def test_an_answer_after_an_undo_that_was_refused_begins_anew(office: Office) -> None:
+    """What was not put back then is not taken for somebody's hand, and the answer can be taken back."""
+    (activity,) = to_masha(office)
+    office.run_once()
+    number = office.messages()[0].id
+    office.portal.faults.add("error", method="crm.activity.binding.move", code="ACCESS_DENIED", times=1)
+    assert imaprouter(office, "undo", number).exit_code == 1
+    imaprouter(office, "queue", "assign", number, "--deal", 3, "--now")
+    assert office.deals(activity) == [3]
+    assert imaprouter(office, "undo", number).exit_code == 0
+    assert office.deals(activity) == [2], "where it was before both"
+
+
 # ── the audit ─────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -133,6 +133,11 @@ class Activities(Tables):
             " WHERE id = ?",
             (to_text(at), activity_id),
         )
+        # What was to be put back is decided anew.
+        self._execute(
+            "UPDATE undos SET finished_at = ? WHERE activity_id = ? AND finished_at IS NULL",
+            (to_text(at), activity_id),
+        )
 
     def take_back(self, activity_id: int) -> None:
         """It is being undone: nothing is due any more, and what is bound on the way is nobody's choice."""
