@@ -42,6 +42,8 @@ def domain_of(address: str) -> str:
 
 def split_tag(address: str) -> tuple[str, str]:
     """Split `sales+d123@company.ru` into `sales@company.ru` and `d123`; without a tag the second is ''."""
+    if "+" not in address:
+        return address, ""
     local, _, domain = address.rpartition("@")
     base, plus, tag = local.partition("+")
     return (f"{base}@{domain}", tag) if plus and base else (address, "")
@@ -58,6 +60,6 @@ def canonical_id(message_id: str) -> str:
     Some gateways add a comment behind the brackets ('<a@b> (added by postmaster@…)'): what stands inside
     the first pair counts.
     """
-    found = _ID.search(message_id)
+    found = _ID.search(message_id) if "<" in message_id else None
     text = found.group(1) if found else message_id.strip().strip("<>").strip()
     return "" if len(text.split()) > 1 else text.lower()

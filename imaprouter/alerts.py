@@ -14,8 +14,10 @@ from enum import StrEnum
 from gettext import NullTranslations
 from typing import Literal, Protocol, TypeAlias
 
+from imaprouter.model import State
 from imaprouter.notice import inert
-from imaprouter.standing import Pulse, Standing
+from imaprouter.reasons import ENGLISH
+from imaprouter.standing import Pulse, Standing, Verdict, verdicts
 
 # After an end that nobody could be told of for so long, it is no news any more.
 STALE = timedelta(days=1)
@@ -104,6 +106,21 @@ def troubles(standing: Standing, patience: Patience) -> Iterator[Trouble]:
     if review.count and review.oldest:
         yield Trouble(Kind.REVIEW, review.oldest, count=review.count)
     yield from _index(standing, patience.index_after)
+
+
+def judged(
+    standing: Standing, patience: Patience, *, running: bool, refresh_every: timedelta
+) -> Iterator[Verdict]:
+    """Whether each part of the service is well, and whether no message waits for too long."""
+    yield from verdicts(standing, running=running, refresh_every=refresh_every)
+    waiting = [
+        said(trouble, ENGLISH)
+        for trouble in troubles(standing, patience)
+        if trouble.kind in (Kind.MISSING, Kind.REVIEW)
+    ]
+    failed = standing.tally(State.FAILED).count
+    waiting += [f"Bitrix24 refuses what is to be done for {failed}"] if failed else []
+    yield Verdict("messages", not waiting, "; ".join(waiting) or "none waits for too long")
 
 
 def decide(

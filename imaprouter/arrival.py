@@ -91,49 +91,61 @@ def decided(
     envelope: Envelope,
     arrived: datetime,
     *,
+    pair_key: str | None = None,
     recent: int = 0,
     copies: Iterable[Envelope] = (),
 ) -> NewMessage:
     """Decide, and say where the message stands after that.
 
-    `recent` as in `Letter`; `copies` are the same mail in other mailboxes.
+    `pair_key`, where it is known already, is the folder's for this envelope; `recent` as in `Letter`;
+    `copies` are the same mail in other mailboxes.
     """
     letter = together(watched.letter(envelope, arrived, recent=recent), copies)
     decision = decide(letter, index, watched.policy)
     direction = watched.direction(envelope)
-    return standing(
-        NewMessage(
-            uid=message.uid,
-            direction=direction,
-            envelope=envelope,
-            decision=decision,
-            internal_date=arrived,
-            size=message.size,
-            seen=message.seen,
-            state=State.WAITING,
-            pair_key=watched.pair_key(envelope),
-        ),
-        becomes_activity=watched.kind == "incoming" or direction is Direction.OUTGOING,
-        ask_portal=watched.live_lookup,
+    becomes_activity = watched.kind == "incoming" or direction is Direction.OUTGOING
+    state, result, open_questions, note = _standing(decision, becomes_activity, watched.live_lookup)
+    return NewMessage(
+        uid=message.uid,
+        direction=direction,
+        envelope=envelope,
+        decision=decision,
+        internal_date=arrived,
+        size=message.size,
+        seen=message.seen,
+        state=state,
+        result=result,
+        note=note,
+        open_questions=open_questions,
+        pair_key=watched.pair_key(envelope) if pair_key is None else pair_key,
     )
 
 
 def standing(new: NewMessage, *, becomes_activity: bool, ask_portal: bool) -> NewMessage:
     """Where a message stands right after its decision."""
-    decision = new.decision
+    state, result, open_questions, note = _standing(new.decision, becomes_activity, ask_portal)
+    changed = replace(new, state=state, open_questions=open_questions)
+    return changed if result is None else replace(changed, result=result, note=note or new.note)
+
+
+def _standing(
+    decision: Decision, becomes_activity: bool, ask_portal: bool
+) -> tuple[State, Result | None, bool, str]:
+    """State, result, whether the portal is to be asked, and a note."""
+    open_questions = ask_portal and bool(decision.unknown)
     if decision.review:
-        return replace(new, state=State.REVIEW, open_questions=ask_portal and bool(decision.unknown))
-    if ask_portal and decision.unknown:
-        return replace(new, state=State.WAITING, open_questions=True)
+        return State.REVIEW, None, open_questions, ""
+    if open_questions:
+        return State.WAITING, None, True, ""
     if decision.outcome is Outcome.IGNORE:
-        return replace(new, state=State.SETTLED, result=Result.IGNORED, open_questions=False)
+        return State.SETTLED, Result.IGNORED, False, ""
     if decision.target is None:
-        return replace(new, state=State.SETTLED, result=Result.LEFT, open_questions=False)
+        return State.SETTLED, Result.LEFT, False, ""
     if not becomes_activity:
         # A copy in Sent whose From is another address of ours counts as a colleague's (mail-internals 1.8).
         note = "Bitrix24 makes no activity of it: From is not the mailbox's address"
-        return replace(new, state=State.SETTLED, result=Result.LEFT, note=note, open_questions=False)
-    return replace(new, state=State.WAITING, open_questions=False)
+        return State.SETTLED, Result.LEFT, False, note
+    return State.WAITING, None, False, ""
 
 
 def defective(

@@ -6,22 +6,24 @@ question for a person, never a choice; two rules that name different deals are n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
+from typing import TypeVar
 
-from imaprouter.address import canonical_id
+from imaprouter.address import canonical_id, split_tag
 from imaprouter.model import (
     Considered,
     Deal,
     DealIndex,
     Decision,
     EntityType,
+    Envelope,
     Finding,
     Letter,
     Nature,
     Outcome,
     Standing,
+    User,
     Verdict,
     deal,
     sorted_ids,
@@ -40,35 +42,77 @@ from imaprouter.rules.people import (
 from imaprouter.rules.thread import is_crm_id
 from imaprouter.rules.trust import doubt, refutation
 
+_Key = TypeVar("_Key")
+_Answer = TypeVar("_Answer")
+
+
+class _Asked(dict[_Key, _Answer]):
+    """Answers by key, each asked for once."""
+
+    __slots__ = ("_ask",)
+
+    def __init__(self, ask: Callable[[_Key], _Answer]) -> None:
+        self._ask = ask
+
+    def __missing__(self, key: _Key) -> _Answer:
+        answer = self[key] = self._ask(key)
+        return answer
+
 
 class _Remembering:
     """An index that is asked each question once for one letter.
 
     The rules ask for every writer and recipient again with every deal that is named: a letter of thousands
-    of each would ask millions of times.
+    of each would ask millions of times. Which of them are employees is asked for all at once.
     """
 
-    def __init__(self, index: DealIndex) -> None:
+    def __init__(self, index: DealIndex, letter: Letter) -> None:
         self._index = index
-        self.deal = cache(index.deal)
-        self.client = cache(index.client)
-        self.company = cache(index.company)
-        self.contact = cache(index.contact)
-        self.lead = cache(index.lead)
-        self.user = cache(index.user)
-        self.user_by_email = cache(index.user_by_email)
-        self.known_message = cache(index.known_message)
-        self.weak_message = cache(index.weak_message)
-        self.known_conversation = cache(index.known_conversation)
-        self.sent_letter = cache(index.sent_letter)
+        self.reading = index.reading
+        self.deal = _Asked(index.deal).__getitem__
+        self.client = _Asked(index.client).__getitem__
+        self.company = _Asked(index.company).__getitem__
+        self.contact = _Asked(index.contact).__getitem__
+        self.lead = _Asked(index.lead).__getitem__
+        self.user = _Asked(index.user).__getitem__
+        self.known_message = _Asked(index.known_message).__getitem__
+        self.weak_message = _Asked(index.weak_message).__getitem__
+        self.known_conversation = _Asked(index.known_conversation).__getitem__
+        self.sent_letter = _Asked(index.sent_letter).__getitem__
+        employees: _Asked[str, User | None] = _Asked(index.user_by_email)
+        addresses = _spellings(letter.envelope)
+        employees.update(dict.fromkeys(addresses))
+        employees.update(index.users_by_email(addresses))
+        self.user_by_email = employees.__getitem__
+        self._deals: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[Deal, ...]] = {}
+
+    def users(self, user_ids: Sequence[int]) -> tuple[User, ...]:
+        return self._index.users(user_ids)
+
+    def users_by_email(self, emails: Sequence[str]) -> dict[str, User]:
+        return self._index.users_by_email(emails)
 
     def deals_of(self, contact_ids: Sequence[int], company_ids: Sequence[int]) -> tuple[Deal, ...]:
-        return self._index.deals_of(contact_ids, company_ids)
+        key = tuple(contact_ids), tuple(company_ids)
+        if key not in self._deals:
+            self._deals[key] = self._index.deals_of(*key)
+        return self._deals[key]
+
+
+def _spellings(envelope: Envelope) -> tuple[str, ...]:
+    """Every address in a letter, with and without its plus-tag."""
+    emails = [address.email for address in envelope.reply_to + envelope.from_ + envelope.sender]
+    emails += envelope.recipients
+    return tuple(dict.fromkeys([*emails, *(split_tag(email)[0] for email in emails if "+" in email)]))
 
 
 def decide(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Decision:
     """Decide where `letter` belongs. Never raises for what a message says."""
-    index = _Remembering(index)
+    with index.reading():
+        return _decided(letter, _Remembering(index, letter), policy)
+
+
+def _decided(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Decision:
     refuted = refutation(letter, policy.trust)
     barred = (None if refuted else _no_client_letter(letter, index, policy)) or _loop(letter, policy)
     if barred:

@@ -2,6 +2,7 @@
 
     ImaprouterError                 exit 1   says what happened, to which object, and what to do
     ├── ConfigError                 exit 2   the configuration file or a command's words; all problems at once
+    ├── Interrupted                 exit 130 Ctrl-C or SIGTERM ended something that can go on where it stopped
     ├── StoreError                  exit 1   the journal or the index file
     │   ├── StoreBusy               exit 75  another service runs on this journal
     │   ├── StoreDamaged            exit 1   not what was written, or the disk fails
@@ -48,6 +49,13 @@ class ConfigError(ImaprouterError):
     def __init__(self, message: str, *, problems: tuple[str, ...] = (), advice: str = "") -> None:
         super().__init__(message, advice=advice)
         self.problems = problems
+
+
+class Interrupted(ImaprouterError):
+    """A person stopped it; what was done is kept, and the next start goes on."""
+
+    exit_code = 130
+    temporary = True
 
 
 class StoreError(ImaprouterError):

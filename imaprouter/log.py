@@ -100,9 +100,16 @@ def _forms(value: str) -> Iterator[str]:
 
 def mask(text: str) -> str:
     """Return the text without registered secrets and without the code of any webhook address."""
+    if not _suspicious(text):
+        return text
     for secret in _secrets:
         text = text.replace(secret, MASK)
     return _WEBHOOK_CODE.sub(rf"\1{MASK}", text)
+
+
+def _suspicious(text: str) -> bool:
+    """Whether there may be something to mask."""
+    return any(secret in text for secret in _secrets) or "rest" in text.casefold()
 
 
 def _inert(text: str) -> str:
@@ -119,8 +126,11 @@ class _TextFormatter(logging.Formatter):
         time = datetime.fromtimestamp(record.created, UTC).astimezone().isoformat(timespec="seconds")
         fields: dict[str, object] | None = getattr(record, "fields", None)
         what = record.getMessage() if fields is not None else f"{record.name}: {record.getMessage()}"
-        words = [time, f"{record.levelname:<7}", _inert(mask(what))]
-        words += [f"{key}={_shown(value)}" for key, value in (fields or {}).items()]
+        texts = {key: str(value) for key, value in (fields or {}).items()}
+        if _suspicious("\n".join((what, *texts.values()))):
+            what, texts = mask(what), {key: mask(text) for key, text in texts.items()}
+        words = [time, f"{record.levelname:<7}", _inert(what)]
+        words += [f"{key}={_shown(text)}" for key, text in texts.items()]
         lines = [" ".join(words)]
         if record.exc_info:
             trace = mask(self.formatException(record.exc_info))
@@ -128,8 +138,7 @@ class _TextFormatter(logging.Formatter):
         return "\n".join(lines)
 
 
-def _shown(value: object) -> str:
-    text = mask(str(value))
+def _shown(text: str) -> str:
     if _WORD.fullmatch(text) and text.isprintable():
         return text
     return _inert(json.dumps(text, ensure_ascii=False))

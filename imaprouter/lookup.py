@@ -41,16 +41,20 @@ def answer_questions(
     knowledge: Knowledge,
     watched: Callable[[str, str], WatchedFolder | None],
     now: datetime,
+    *,
+    ask: bool = True,
 ) -> int:
     """Ask the portal for what open decisions lack, and decide them again; returns how many.
 
     `watched` gives the configuration of (mailbox, folder). Raises PortalError; then the questions stay open.
+    Without `ask` they are decided with what the index knows.
     """
     messages = journal.messages.open_questions(ROUND)
     if not messages:
         return 0
-    questions = {question for message in messages for question in message.decision.unknown}
-    _fetch_what_may_be_read(portal, knowledge, questions)
+    if ask:
+        questions = {question for message in messages for question in message.decision.unknown}
+        _fetch_what_may_be_read(portal, knowledge, questions)
     with journal.transaction():
         for message in messages:
             folder = watched(message.mailbox, message.folder)

@@ -6,6 +6,7 @@ Nothing here does I/O or knows the time. Every datetime is timezone-aware. Ids a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -285,39 +286,51 @@ class KnownMessage:
 class DealIndex(Protocol):
     """The questions that a rule may ask. Answers are values; None or an empty one means 'not known here'."""
 
-    def deal(self, deal_id: int) -> Deal | None: ...
+    def reading(self) -> AbstractContextManager[None]:
+        """All that is asked inside is answered from one state of the CRM."""
+        ...
 
-    def client(self, email: str) -> Client: ...
+    def deal(self, deal_id: int, /) -> Deal | None: ...
+
+    def client(self, email: str, /) -> Client: ...
 
     def deals_of(self, contact_ids: Sequence[int], company_ids: Sequence[int]) -> tuple[Deal, ...]:
         """Deals, active and closed, of any of these contacts or companies, by ascending id."""
         ...
 
-    def company(self, company_id: int) -> Company | None: ...
+    def company(self, company_id: int, /) -> Company | None: ...
 
-    def contact(self, contact_id: int) -> Contact | None: ...
+    def contact(self, contact_id: int, /) -> Contact | None: ...
 
-    def lead(self, lead_id: int) -> Lead | None: ...
+    def lead(self, lead_id: int, /) -> Lead | None: ...
 
-    def user(self, user_id: int) -> User | None: ...
+    def user(self, user_id: int, /) -> User | None: ...
 
-    def user_by_email(self, email: str) -> User | None:
+    def users(self, user_ids: Sequence[int]) -> tuple[User, ...]:
+        """Those of these users who are known, by ascending id."""
+        ...
+
+    def user_by_email(self, email: str, /) -> User | None:
         """The active employee with this address."""
         ...
 
-    def known_message(self, message_id: str) -> KnownMessage | None:
+    def users_by_email(self, emails: Sequence[str]) -> dict[str, User]:
+        """The active employees with these addresses, by address."""
+        ...
+
+    def known_message(self, message_id: str, /) -> KnownMessage | None:
         """What is known of a canonical Message-ID; a person's choice before everything else."""
         ...
 
-    def weak_message(self, message_id: str) -> KnownMessage | None:
+    def weak_message(self, message_id: str, /) -> KnownMessage | None:
         """The one target of all decided letters that answer this message, which itself was never seen."""
         ...
 
-    def known_conversation(self, conversation: str) -> KnownMessage | None:
+    def known_conversation(self, conversation: str, /) -> KnownMessage | None:
         """The one target of all decided letters of an Outlook conversation."""
         ...
 
-    def sent_letter(self, activity_id: int) -> KnownMessage | None:
+    def sent_letter(self, activity_id: int, /) -> KnownMessage | None:
         """The letter that Bitrix24 sent as this activity, with its whole Message-ID."""
         ...
 

@@ -199,6 +199,28 @@ def holder(bindings: Iterable[Binding]) -> Binding | None:
     return others[-1] if others else next(iter(present), None)
 
 
+def bound_later(bindings: Iterable[Binding]) -> bool:
+    """Whether a deal was bound after the letter came: it stands last, behind a client.
+
+    The mail sync puts the deal first; whoever moves a letter or adds a deal puts it last (rest.md 2.7). That
+    may have been us: who it was, others have to know. A letter that has nothing but deals cannot tell.
+    """
+    present = tuple(bindings)
+    clients = (EntityType.CONTACT.type_id, EntityType.COMPANY.type_id)
+    return bool(present) and present[-1].is_deal and any(b.type_id in clients for b in present)
+
+
+def corrected_to(bindings: Iterable[Binding]) -> Target | None:
+    """Where somebody put a letter whose deal was `bound_later`; None if unclear.
+
+    A lead that is converted gives its letters the new deal, too: nobody chose that.
+    """
+    present = tuple(bindings)
+    if not bound_later(present) or any(binding.is_lead for binding in present):
+        return None
+    return chosen_by_person(present)
+
+
 def told_of_person(bindings: Iterable[Binding]) -> str:
     """What a note says of a person's re-binding."""
     return f"re-bound by hand to {', '.join(map(str, bindings)) or 'nothing that is visible'}"

@@ -233,7 +233,9 @@ _OBJECTS: Mapping[str, str] = {
 def why(code: str, **values: object) -> Reason:
     """A reason; lists and tuples become lists of words. KeyError for a code that has no sentence."""
     SENTENCES[code]
-    return Reason(code, {name: _plain(value) for name, value in values.items()})
+    return Reason(
+        code, {name: value if type(value) is str else _plain(value) for name, value in values.items()}
+    )
 
 
 def sentence(reasons: Iterable[Reason], language: NullTranslations = ENGLISH) -> str:
@@ -277,6 +279,7 @@ def _shown(name: str, value: str | tuple[str, ...], language: NullTranslations) 
 
 
 def _plain(value: object) -> str | tuple[str, ...]:
-    if isinstance(value, str) or not isinstance(value, Iterable):
+    # Numbers, texts and tuples by their types: to ask whether a thing is iterable takes far longer.
+    if isinstance(value, int | str) or not isinstance(value, tuple | list | Iterable):
         return str(value)
     return tuple(str(item) for item in value)

@@ -7,14 +7,15 @@ changes (rest.md 4.5), so only a full refresh finds them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from queue import SimpleQueue
 from typing import TypeVar
 
 from imaprouter.bitrix24 import index as source
 from imaprouter.bitrix24.portal import Portal
-from imaprouter.bitrix24.probes import server_time
 from imaprouter.errors import StoreError
 from imaprouter.store.database import to_text
 from imaprouter.store.index import Index
@@ -33,7 +34,7 @@ LAST = "refreshed_at"
 #: Told after every page: what is being read, and how many rows of it there are so far.
 Progress = Callable[[str, int], None]
 
-_Row = TypeVar("_Row")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,6 @@ def refresh(
     StoreError when the index would shrink absurdly, unless `force`.
     """
     used = portal.requests_used
-    started = server_time(portal)
     last = index.moment(LAST)
     full = full or last is None or index.moment(LAST_FULL) is None
     since = None if full or last is None else last - OVERLAP
@@ -68,7 +68,7 @@ def refresh(
     if full:
         generation += 1
         index.facts.set("generation", str(generation))
-    read = _read_all(portal, index, since, generation, started, progress)
+    started, read = _read_all(portal, index, since, generation, progress)
     if full:
         _drop_stale(index, before, generation, force)
     with index.writing():
@@ -79,26 +79,64 @@ def refresh(
 
 
 def _read_all(
-    portal: Portal, index: Index, since: datetime | None, generation: int, now: datetime, progress: Progress
-) -> dict[str, int]:
-    read: dict[str, int] = {}
+    portal: Portal, index: Index, since: datetime | None, generation: int, progress: Progress
+) -> tuple[datetime, dict[str, int]]:
+    """The portal's time before the first row was read, and how many rows of each kind there were."""
+    started = datetime.now(UTC)
+    read = dict.fromkeys((*KINDS, "sent_letters"), 0)
+    portions = source.everything(portal, since, since or started - SENT_LETTERS_SINCE)
+    for portion in _ahead(portions):
+        if isinstance(portion, datetime):
+            started = portion
+            continue
+        _keep(index, portion, generation)
+        for kind in read:
+            if rows := len(getattr(portion, kind)):
+                read[kind] += rows
+                progress(kind, read[kind])
+    return started, read
 
-    def keep(kind: str, pages: Iterator[list[_Row]], put: Callable[[Sequence[_Row]], None]) -> None:
-        read[kind] = 0
-        for page in pages:
-            with index.writing():
-                put(page)
-            read[kind] += len(page)
-            progress(kind, read[kind])
 
-    keep("users", iter([source.users(portal)]), lambda page: index.put_users(page, generation))
-    keep("companies", source.companies(portal, since), lambda page: index.put_companies(page, generation))
-    keep("contacts", source.contacts(portal, since), lambda page: index.put_contacts(page, generation))
-    keep("leads", source.leads(portal, since), lambda page: index.put_leads(page, generation))
-    keep("deals", source.deals(portal, since), lambda page: index.put_deals(page, generation))
-    letters = source.outgoing_emails(portal, since or now - SENT_LETTERS_SINCE)
-    keep("sent_letters", letters, index.put_sent_letters)
-    return read
+def _keep(index: Index, portion: source.Portion, generation: int) -> None:
+    with index.writing():
+        index.put_users(portion.users, generation)
+        index.put_companies(portion.companies, generation)
+        index.put_contacts(portion.contacts, generation)
+        index.put_leads(portion.leads, generation)
+        index.put_deals(portion.deals, generation)
+        index.put_sent_letters(portion.sent_letters)
+
+
+def _ahead(items: Iterator[_T]) -> Iterator[_T]:
+    """The same items, each asked for while the one before it is being used.
+
+    Its thread is a daemon: who breaks off the program does not wait for the answer that is under way.
+    """
+    coming = _begin(items)
+    while (item := _end(coming)) is not None:
+        coming = _begin(items)
+        yield item
+
+
+def _begin(items: Iterator[_T]) -> SimpleQueue[_T | BaseException | None]:
+    """Ask for the next item; it comes into the queue, None at the end, or the error."""
+    result: SimpleQueue[_T | BaseException | None] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            result.put(next(items, None))
+        except BaseException as error:
+            result.put(error)
+
+    threading.Thread(target=ask, name="refresher ahead", daemon=True).start()
+    return result
+
+
+def _end(coming: SimpleQueue[_T | BaseException | None]) -> _T | None:
+    item = coming.get()
+    if isinstance(item, BaseException):
+        raise item
+    return item
 
 
 def _drop_stale(index: Index, before: dict[str, int], generation: int, force: bool) -> None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from gettext import NullTranslations
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from imaprouter.address import normalise
 from imaprouter.arrival import WatchedFolder
@@ -47,6 +48,9 @@ from imaprouter.store.lock import exclusive
 from imaprouter.store.soundness import refuse_damaged, set_aside_damaged
 from imaprouter.teller import Teller
 from imaprouter.watcher import Watcher
+
+if TYPE_CHECKING:
+    from imaprouter.metrics import MetricsServer, View
 
 logger = logging.getLogger(__name__)
 
@@ -77,13 +81,19 @@ class Service:
         self._hung_up = threading.Event()
         self._index_ready = threading.Event()
         self._failure: BaseException | None = None
-        self._full_refused_at: datetime | None = None
+        #: By the monotonic clock.
+        self._no_full_before = 0.0
         self._parts = _parts_of(settings, language)
+        self._metrics: MetricsServer | None = None
 
     def run(self) -> None:
-        """Run until SIGTERM, SIGINT or `stop()`. Raises StoreBusy, or what ended a part unexpectedly."""
-        with exclusive(self._journal_path), _signals(self.stop, self.reload):
+        """Run until SIGTERM, SIGINT or `stop()`. Raises StoreBusy, or what ended a part unexpectedly.
+
+        ConfigError when `metrics.listen` cannot be listened on.
+        """
+        with exclusive(self._journal_path), on_signals(self.stop, self.reload):
             self._examine_files()
+            self._serve(self._listener(self._parts.settings))
             threads = self._start()
             event(logger, logging.INFO, "service.started", folders=len(self._parts.watchers))
             while not self._ending.wait(0.5):
@@ -92,6 +102,7 @@ class Service:
                     threads = self._take_up(threads)
             event(logger, logging.INFO, "service.stopping")
             self._end(threads)
+            self._serve(None)
         event(logger, logging.INFO, "service.stopped")
         if self._failure:
             raise self._failure
@@ -102,7 +113,7 @@ class Service:
         Raises the first ImaprouterError; a mailbox that fails does not keep the others from being read. It is
         no error when a stop breaks off what is under way.
         """
-        with exclusive(self._journal_path), _signals(self.stop), contextlib.closing(self._parts.portal):
+        with self._once():
             self._examine_files()
             try:
                 recorded, first_error = self._everything_once()
@@ -135,9 +146,28 @@ class Service:
             event(logger, logging.ERROR, name, **fields, error=str(error))
 
     def bind_once(self) -> None:
-        """Carry out what waits, without reading mail. Raises StoreBusy while a service runs, PortalError."""
-        with exclusive(self._journal_path), _signals(self.stop), contextlib.closing(self._parts.portal):
-            self._parts.binder.run_until_quiet()
+        """Carry out what waits, without reading mail. Raises StoreBusy while a service runs, PortalError.
+
+        It is no error when a stop breaks it off: the next start carries on.
+        """
+        with self._once():
+            try:
+                self._parts.binder.run_until_quiet()
+            except PortalError:
+                if not self._parts.stop.is_set():
+                    raise
+
+    @contextlib.contextmanager
+    def _once(self) -> Iterator[None]:
+        """What ends by itself ends with the configuration it began with; SIGHUP must not kill it."""
+        with (
+            exclusive(self._journal_path),
+            on_signals(self.stop, self.reload),
+            contextlib.closing(self._parts.portal),
+        ):
+            yield
+        if self._hung_up.is_set():
+            event(logger, logging.WARNING, "config.not_read_again", reason="it is read at the next start")
 
     def stop(self) -> None:
         """End `run`; may be called from any thread."""
@@ -158,6 +188,7 @@ class Service:
         """
         try:
             successors = self._successors()
+            listener = self._listener(successors.settings)
         except ImaprouterError as error:
             for problem in error.problems if isinstance(error, ConfigError) else ():
                 event(logger, logging.ERROR, "config.problem", problem=problem)
@@ -174,8 +205,10 @@ class Service:
                 return threads
             for thread in threads:
                 thread.join(0.1)
+        successors.portal.succeed(self._parts.portal)
         self._parts.portal.close()
         self._parts = successors
+        self._serve(listener)
         event(logger, logging.INFO, "config.taken_up", folders=len(successors.watchers))
         return self._start()
 
@@ -189,6 +222,43 @@ class Service:
                 advice="stop it, and start it with the new configuration",
             )
         return _parts_of(settings, self._language)
+
+    # ── metrics ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _listener(self, settings: Settings) -> MetricsServer | None:
+        """The server of `metrics.listen`: the one that runs, where it listens there already."""
+        address = settings.metrics.address
+        if address is None:
+            return None
+        if self._metrics and self._metrics.address == address:
+            return self._metrics
+        from imaprouter.metrics import MetricsServer
+
+        return MetricsServer(address, self._view)
+
+    def _serve(self, listener: MetricsServer | None) -> None:
+        """Let this server answer from now on, instead of the one from before."""
+        if listener is self._metrics:
+            return
+        if self._metrics:
+            self._metrics.close()
+        self._metrics = listener
+        if listener:
+            listener.start()
+            host, port = listener.address
+            event(logger, logging.INFO, "metrics.listening", host=host, port=port)
+
+    def _view(self) -> View:
+        from imaprouter.metrics import View
+
+        parts = self._parts
+        return View(
+            journal_path=self._journal_path,
+            folders=tuple(watcher.watched.part for watcher in parts.watchers),
+            patience=parts.settings.alerts,
+            refresh_every=parts.settings.cache.refresh_every,
+            requests_used=parts.portal.requests_used,
+        )
 
     # ── threads ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -291,23 +361,25 @@ class Service:
         try:
             now = datetime.now(UTC)
             cache = self._parts.settings.cache
-            if index.moment(LAST):
+            last = index.moment(LAST)
+            if last:
                 self._index_ready.set()
             wants_full = _is_older(index.moment(LAST_FULL), now - cache.full_every)
-            if wants_full and _is_older(self._full_refused_at, now - FULL_AGAIN):
-                self._refresh_fully(index, now)
-            elif _is_older(index.moment(LAST), now - cache.refresh_every + timedelta(seconds=1)):
+            if wants_full and time.monotonic() >= self._no_full_before:
+                self._refresh_fully(index)
+            # It is the portal's clock that stamps it: ours may be behind, by ten minutes or by a day.
+            elif _is_older(last, now - cache.refresh_every + timedelta(seconds=1)) or (last and last > now):
                 self._tell(refresh(self._parts.portal, index))
             self._index_ready.set()
         finally:
             index.close()
 
-    def _refresh_fully(self, index: Index, now: datetime) -> None:
+    def _refresh_fully(self, index: Index) -> None:
         try:
             self._tell(refresh(self._parts.portal, index, full=True))
         except StoreError:
             # It is hard to believe, and will be in five minutes: read changes only, for a while.
-            self._full_refused_at = now
+            self._no_full_before = time.monotonic() + FULL_AGAIN.total_seconds()
             raise
 
     def _tell(self, report: Report) -> None:
@@ -340,13 +412,13 @@ def _parts_of(settings: Settings, language: NullTranslations) -> _Parts:
     stop = threading.Event()
     portal = Portal.configured(settings.require_portal(), stop=stop)
     mailboxes = settings.require_mailboxes()
-    folders = list(_watched_folders(mailboxes, settings))
+    folders = list(watched_folders(mailboxes, settings))
     watched = {(folder.mailbox, folder.name): folder for _, folder in folders}
     binder = BinderLoop(
         portal,
         settings.store.path,
         settings.binding,
-        mailbox_emails={mailbox.name: _portal_names(mailbox) for mailbox in mailboxes},
+        mailbox_emails={mailbox.name: portal_names(mailbox) for mailbox in mailboxes},
         watched=lambda mailbox, folder: watched.get((mailbox, folder)),
         language=language,
         stop=stop,
@@ -380,9 +452,10 @@ def _is_older(moment: datetime | None, than: datetime) -> bool:
     return moment is None or moment < than
 
 
-def _watched_folders(
+def watched_folders(
     mailboxes: tuple[MailboxSettings, ...], settings: Settings
 ) -> Iterator[tuple[Account, WatchedFolder]]:
+    """Every folder of the configuration, with the account that it is in."""
     house = frozenset(address for mailbox in mailboxes for address in mailbox.addresses)
     for mailbox in mailboxes:
         account = account_of(mailbox)
@@ -418,7 +491,7 @@ def account_of(mailbox: MailboxSettings) -> Account:
     )
 
 
-def _portal_names(mailbox: MailboxSettings) -> frozenset[str]:
+def portal_names(mailbox: MailboxSettings) -> frozenset[str]:
     """The portal calls a mailbox by its e-mail address, or by its login (mail-internals 3.4)."""
     return frozenset({*mailbox.addresses, normalise(mailbox.username), mailbox.username.strip().lower()}) - {
         ""
@@ -426,7 +499,7 @@ def _portal_names(mailbox: MailboxSettings) -> frozenset[str]:
 
 
 @contextlib.contextmanager
-def _signals(stop: Callable[[], None], reload: Callable[[], None] | None = None) -> Iterator[None]:
+def on_signals(stop: Callable[[], None], reload: Callable[[], None] | None = None) -> Iterator[None]:
     """SIGTERM and SIGINT stop in order; a second one ends at once, as the default handler does.
 
     SIGHUP reloads, where that is possible and the system has such a signal.

@@ -16,7 +16,6 @@ from typing import Protocol
 
 from imaprouter.alerts import STALE, Decided, Patience, Tell, Trouble, decide, text, troubles
 from imaprouter.bitrix24 import writes
-from imaprouter.bitrix24.commands import Answer
 from imaprouter.bitrix24.portal import Portal
 from imaprouter.bitrix24.probes import server_time
 from imaprouter.errors import (
@@ -143,7 +142,8 @@ class Teller:
         zone = datetime.now().astimezone().tzinfo
         command = writes.notify(tell.user_id, text(tell, self._language, zone))
         [answer] = self._portal.batch([command])
-        fate = _fate(answer)
+        error = writes.error_of(command, answer)
+        fate = _fate(error)
         with journal.transaction():
             if fate:
                 journal.incidents.finish(tell.incident, tell.user_id, tell.occasion, fate)
@@ -156,16 +156,15 @@ class Teller:
             kind=tell.incident.trouble.kind,
             occasion=tell.occasion,
             user=tell.user_id,
-            **({"error": str(answer)} if isinstance(answer, PortalError) else {}),
+            **({"error": str(error)} if error else {}),
         )
         return fate is not None
 
 
-def _fate(answer: Answer) -> Fate | None:
+def _fate(error: PortalError | None) -> Fate | None:
     """What became of a notification; None: nothing was sent, and another time may do."""
-    if isinstance(answer, PortalUnreachable | PortalBusy | PortalDenied):
+    if isinstance(error, PortalUnreachable | PortalBusy | PortalDenied):
         return None
-    if isinstance(answer, PortalOutcomeUnknown):
+    if isinstance(error, PortalOutcomeUnknown):
         return "unknown"
-    # Somebody who does not exist is answered with false, not with an error (mail-internals 5.1).
-    return "refused" if answer is False or isinstance(answer, PortalError) else "sent"
+    return "refused" if error else "sent"

@@ -12,10 +12,9 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, date, datetime, time, timedelta
-from itertools import islice
+from datetime import timedelta
 from pathlib import Path
 
 from imaprouter import mail
@@ -28,12 +27,12 @@ from imaprouter.errors import (
     StoreDamaged,
     StoreError,
 )
-from imaprouter.ledger import broken_continuity
 from imaprouter.log import event
-from imaprouter.mailbox import HEADER_BYTES, Account, FolderStatus, Session, backoff
+from imaprouter.mailbox import HEADER_BYTES, Account, Session, backoff
+from imaprouter.opening import begin, interruption, name_on_server
 from imaprouter.pulse import PulseWriter
-from imaprouter.recorder import Recorder, envelope_of, mark_of
-from imaprouter.store.folders import ANCHORS, Folder
+from imaprouter.recorder import Recorder
+from imaprouter.store.folders import Folder
 from imaprouter.store.journal import Journal
 from imaprouter.store.knowledge import opened
 
@@ -120,72 +119,17 @@ class Watcher:
             finally:
                 self._session.close()
 
-    # ── is it the folder that we know? ────────────────────────────────────────────────────────────────
-
     def _open(self, journal: Journal, recorder: Recorder) -> Folder:
-        status = self._session.open(self._name_on_server())
+        status = self._session.open(name_on_server(self._session, self.watched))
         folder = journal.folders.get(self.watched.mailbox, self.watched.name)
         if folder is None:
-            return self._begin(journal, status)
-        reason = broken_continuity(
-            known_uidvalidity=folder.uidvalidity,
-            cursor=folder.cursor,
-            anchors=folder.anchors,
-            uidvalidity=status.uidvalidity,
-            uidnext=status.uidnext,
-            marks=self._marks(sorted(folder.anchors)) if folder.uidvalidity == status.uidvalidity else {},
-        )
+            return begin(self._session, self.watched, journal, status)
+        reason = interruption(self._session, folder, status)
         if reason is None:
             self._retry_unreadable(journal, recorder, folder)
             return folder
         event(logger, logging.WARNING, "folder.renumbered", folder=str(self.watched), reason=reason)
         return journal.folders.begin_epoch(folder, status.uidvalidity)
-
-    def _name_on_server(self) -> str:
-        """The folder's name; a Sent folder that is called otherwise is found by its SPECIAL-USE mark."""
-        name = self.watched.name
-        if self.watched.kind == "incoming" or name in self._session.folders():
-            return name
-        marked = self._session.special_folders().get("sent")
-        if marked is None:
-            return name
-        event(logger, logging.INFO, "folder.substituted", folder=str(self.watched), by=marked)
-        return marked
-
-    def _begin(self, journal: Journal, status: FolderStatus) -> Folder:
-        """First connection: `start` says which mail is ours to handle."""
-        start = self.watched.start
-        cursor, since = 0, None
-        marks: dict[int, str] = {}
-        if start == "new":
-            last = [uid for window in self._session.uids_from(1) for uid in window[-ANCHORS:]][-ANCHORS:]
-            cursor = last[-1] if last else 0
-            marks, newest = self._marks_and_newest(last)
-            # By the server's clock; but a migrated mailbox may hold mail of the future.
-            now = datetime.now(UTC)
-            since = min(newest or now, now)
-        elif isinstance(start, date):
-            since = datetime.combine(start, time.min, UTC) - timedelta(microseconds=1)
-        with journal.transaction():
-            folder = journal.folders.start(
-                self.watched.mailbox,
-                self.watched.name,
-                uidvalidity=status.uidvalidity,
-                cursor=cursor,
-                watch_since=since,
-            )
-            journal.folders.advance(folder, cursor, marks)
-        return folder
-
-    def _marks(self, uids: Sequence[int]) -> dict[int, str]:
-        return self._marks_and_newest(uids)[0]
-
-    def _marks_and_newest(self, uids: Sequence[int]) -> tuple[dict[int, str], datetime | None]:
-        messages = self._session.fetch(uids).messages if uids else ()
-        dates = [message.internal_date for message in messages if message.internal_date]
-        return {message.uid: mark_of(message, envelope_of(message)) for message in messages}, max(
-            dates, default=None
-        )
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -204,10 +148,11 @@ class Watcher:
         # SINCE goes by the server's day: one day of room for its zone.
         since = (floor - timedelta(days=1)).date() if floor else None
         for window in self._session.uids_from(folder.cursor + 1, since=since):
-            for uids in _chunks(window, BATCH):
+            chunks = [window[start : start + BATCH] for start in range(0, len(window), BATCH)]
+            for uids, ahead in zip(chunks, [*chunks[1:], []], strict=True):
                 if self._stop.is_set():
                     return folder
-                result = self._session.fetch(uids)
+                result = self._session.fetch(uids, ahead=ahead)
                 cursor = min(result.deferred) - 1 if result.deferred else uids[-1]
                 recorder.record(folder, result, cursor)
                 self._pulse.works()
@@ -227,9 +172,3 @@ def _pause(error: ImaprouterError, failures: int) -> float:
     if isinstance(error, FolderMissing) or (isinstance(error, MailboxLoginRefused) and failures > 1):
         return REFUSED_PAUSE
     return backoff(failures, random=random.random)
-
-
-def _chunks(uids: Sequence[int], size: int) -> Iterator[list[int]]:
-    remaining = iter(uids)
-    while chunk := list(islice(remaining, size)):
-        yield chunk

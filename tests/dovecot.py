@@ -173,6 +173,24 @@ class Dovecot:
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)
 
+    def configure(self, extra_config: str) -> None:
+        """Other settings behind ours, from the next start on."""
+        self._extra_config = extra_config
+        self._write_config()
+
+    def kill_auth(self) -> None:
+        """Kill -9 of the processes that know the passwords; the master starts new ones."""
+        for pid in self._pids_of("dovecot/auth"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def freeze_sessions(self, user: str) -> list[int]:
+        """SIGSTOP for the processes that serve a user, and nothing else; their ids."""
+        pids = self._session_pids(user)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        return pids
+
     def kick(self, user: str) -> None:
         """Disconnect a user as an administrator does: BYE, then end of file."""
         self.doveadm("kick", user)
@@ -278,6 +296,15 @@ class Dovecot:
             return line.recv(4) == b"* OK"
         return False
 
+    def _pids_of(self, title: str) -> list[int]:
+        """The children of this master that call themselves so."""
+        if self._process is None:
+            raise RuntimeError("not running")
+        pids = map(
+            int, Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        )
+        return [pid for pid in pids if _command_line(pid).startswith(title)]
+
     def _session_pids(self, user: str) -> list[int]:
         pids = []
         for line in self.doveadm("-f", "tab", "who", user).splitlines()[1:]:
@@ -319,6 +346,12 @@ class Dovecot:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+
+
+def _command_line(pid: int) -> str:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace")
+    return ""
 
 
 def installed() -> bool:

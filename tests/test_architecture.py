@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "address": set(),
     "text": set(),
     "copies": CORE,
+    "correspondence": CORE,
     "report": CORE,
     "audit": {"model", "plan"},
     "crm_faults": CORE,
@@ -34,18 +35,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "language": {"reasons"},
     "log": CORE,
     "config": CORE,
-    "store": CORE | {"alerts", "audit", "copies", "report", "standing"},
+    "store": CORE | {"alerts", "audit", "copies", "correspondence", "report", "standing"},
     "mailbox": CORE,
     "bitrix24": CORE | {"log"},
     "arrival": CORE | {"copies", "decide", "standing", "store"},
     "pulse": CORE | {"log", "standing", "store"},
     "overview": CORE | {"refresh", "standing", "store"},
     "teller": CORE | {"alerts", "bitrix24", "log", "mailbox", "overview", "standing", "store"},
+    "metrics": CORE | {"alerts", "log", "overview", "standing", "store"},
     "poller": CORE | {"bitrix24", "store"},
     "refresh": CORE | {"bitrix24", "store"},
     "lookup": CORE | {"bitrix24", "store", "arrival", "copies", "decide", "log"},
     "recorder": CORE | {"mail", "mailbox", "store", "arrival", "ledger", "log"},
-    "watcher": CORE | {"mail", "mailbox", "store", "arrival", "recorder", "ledger", "log", "pulse"},
+    "opening": CORE | {"arrival", "ledger", "log", "mailbox", "recorder", "store"},
+    "watcher": CORE | {"mail", "mailbox", "store", "arrival", "opening", "recorder", "log", "pulse"},
     "binder": CORE
     | {
         "arrival",
@@ -63,7 +66,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"pulse", "standing"},
     "service": CORE
     | {"config", "log", "store", "bitrix24", "mailbox", "binder", "watcher", "arrival", "refresh", "notice"}
-    | {"pulse", "standing", "teller"},
+    | {"metrics", "pulse", "standing", "teller"},
+    "past": CORE
+    | {"arrival", "binder", "bitrix24", "config", "log", "lookup", "mail", "mailbox", "opening", "plan"}
+    | {"recorder", "refresh", "service", "store"},
     "doctor": CORE | {"bitrix24", "config", "mailbox", "refresh", "service", "store"},
     "sandbox": CORE | {"mail"},
 }
@@ -76,9 +82,10 @@ ONLY_IN = {
     "sqlite_utils": {"store"},
     "starlette": {"sandbox"},
     "pymap": {"sandbox"},
+    "prometheus_client": {"metrics"},
     "click": {"cli"},
     "rich": {"cli"},
-    "msgspec": {"store", "config"},
+    "msgspec": {"bitrix24", "config", "store"},
     "xlsxwriter": {"cli"},
 }
 PURE = {
@@ -89,6 +96,7 @@ PURE = {
     "text",
     "reasons",
     "copies",
+    "correspondence",
     "report",
     "audit",
     "crm_faults",

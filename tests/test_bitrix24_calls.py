@@ -64,7 +64,9 @@ class Tables:
         for key, command in self.requests[-1].items():
             method, _, query = command.partition("?")
             value = self._answer(method, _nested(query, results))
-            if isinstance(value, str):
+            if method == "server.time" and value is None:
+                results[key] = "2026-11-24T12:00:00+03:00"
+            elif isinstance(value, str):
                 errors[key] = {"error": value, "error_description": value}
             else:
                 results[key] = value
@@ -72,7 +74,7 @@ class Tables:
 
     def _answer(self, method: str, params: Row) -> Any:
         value = self.override(method, params)
-        if value is not None:
+        if value is not None or method == "server.time":
             return value
         table = _LISTS[f"{method} {params['entityTypeId']}" if method == "crm.item.list" else method]
         found = [row for row in self.tables.get(table, []) if _fits(row, params.get("filter", {}))]
@@ -236,24 +238,90 @@ def test_incremental_lists_ask_by_time_with_the_offset_of_the_time() -> None:
     assert all(keys)
 
 
-def test_contacts_come_with_all_their_companies() -> None:
+def contact_row(number: int, *addresses: str, **more: Any) -> Row:
+    """A contact as crm.item.list shows it with `*`."""
+    fm = [{"id": 1, "typeId": "EMAIL", "valueType": "WORK", "value": address} for address in addresses]
+    phone = {"id": 2, "typeId": "PHONE", "valueType": "WORK", "value": "+7 495 1@2"}
+    return {"id": number, "hasEmail": "Y" if addresses else "N", "fm": [*fm, phone], **more}
+
+
+def test_contacts_come_with_all_their_companies_and_addresses_in_one_list() -> None:
     tables = Tables(
         contacts=[
-            {"ID": "1", "id": 1, "NAME": "A", "COMPANY_ID": "10", "companyIds": [11, 10]},
-            {"ID": "2", "id": 2, "NAME": "B", "COMPANY_ID": None, "companyIds": []},
+            contact_row(1, "A@horns.ru", "b@horns.ru", name="A", lastName="B", assignedById=5)
+            | {"companyId": 10, "companyIds": [11, 10]},
+            contact_row(2, name="B", companyId=0, companyIds=[]),
         ]
     )
     portions = list(index.contacts(tables.portal()))
-    assert portions == [[Contact(1, "A", company_ids=(10, 11)), Contact(2, "B")]]
-    companion = next(command for command in tables.commands if "companyIds" in command)
-    assert "filter%5B%40id%5D%5B0%5D=1" in companion
-    assert "%5B1%5D=2" not in companion
+    first = Contact(1, "A B", 5, company_ids=(10, 11), emails=("a@horns.ru", "b@horns.ru"))
+    assert portions == [[first, Contact(2, "B")]]
+    assert len(tables.requests) == 1
+    assert all("select%5B0%5D=%2A&select%5B1%5D=companyIds" in command for command in tables.commands)
 
 
-def test_a_portal_without_the_list_of_companies_leaves_the_primary_one() -> None:
+def test_a_portal_that_refuses_the_wide_list_of_contacts_is_read_by_the_narrow_one() -> None:
+    rows = [
+        {"ID": str(n), "NAME": f"c{n}", "COMPANY_ID": "10", "EMAIL": [{"VALUE": f"{n}@x.ru"}]}
+        for n in range(1, 501)
+    ]
+    tables = Tables(contacts=rows)
+    tables.override = lambda method, params: "INVALID_ARG_VALUE" if method == "crm.item.list" else None
+    found = [contact for portion in index.contacts(tables.portal()) for contact in portion]
+    assert found == [Contact(n, f"c{n}", company_ids=(10,), emails=(f"{n}@x.ru",)) for n in range(1, 501)]
+
+
+def test_addresses_that_the_wide_list_holds_back_are_asked_for() -> None:
+    held_back = {"id": 1, "ID": "1", "hasEmail": "Y", "EMAIL": [{"VALUE": "a@horns.ru"}], "companyIds": [10]}
+    tables = Tables(contacts=[held_back, contact_row(2, "b@horns.ru", ID="2"), contact_row(3, ID="3")])
+    found = [contact for portion in index.contacts(tables.portal()) for contact in portion]
+    assert [contact.emails for contact in found] == [("a@horns.ru",), ("b@horns.ru",), ()]
+    assert found[0].company_ids == (10,)
+    (asked,) = [command for command in tables.commands if command.startswith("crm.contact.list")]
+    assert "filter%5B%40ID%5D%5B0%5D=1" in asked
+    assert "%5B1%5D=2" not in asked.partition("filter")[2]
+
+
+def test_contacts_by_id_keep_the_primary_company_where_the_portal_tells_no_other() -> None:
     tables = Tables(contacts=[{"ID": "1", "COMPANY_ID": "10"}])
     tables.override = lambda method, params: "INVALID_ARG_VALUE" if method == "crm.item.list" else None
-    assert list(index.contacts(tables.portal())) == [[Contact(1, company_ids=(10,))]]
+    assert clients.contacts_by_id(tables.portal(), [1]) == {1: Contact(1, company_ids=(10,))}
+
+
+def test_everything_is_read_side_by_side_and_the_time_comes_first() -> None:
+    tables = Tables(
+        users=[{"ID": str(n), "ACTIVE": True} for n in range(1, 121)],
+        companies=[{"ID": str(n)} for n in range(1, 601)],
+        contacts=[contact_row(n) for n in range(1, 2001)],
+        leads=[{"ID": "9"}],
+        deals=deal_rows(3000),
+        activities=[email(7, DIRECTION="2")],
+    )
+    first, *portions = index.everything(tables.portal(), None, datetime(2026, 11, 1, tzinfo=UTC))
+    assert first == datetime(2026, 11, 24, 9, tzinfo=UTC)
+    found: dict[str, list[int]] = {}
+    for portion in portions:
+        assert isinstance(portion, index.Portion)
+        for kind in ("users", "companies", "contacts", "leads", "deals", "sent_letters"):
+            found.setdefault(kind, []).extend(item.id for item in getattr(portion, kind))
+    assert {kind: len(ids) for kind, ids in found.items()} == {
+        "users": 120,
+        "companies": 600,
+        "contacts": 2000,
+        "leads": 1,
+        "deals": 3000,
+        "sent_letters": 1,
+    }
+    assert all(ids == sorted(set(ids)) for ids in found.values())
+    # 116 pages; what is asked for behind the end of a list is lost.
+    assert len(tables.requests) <= 4
+
+
+def test_a_time_that_is_none_is_not_believed() -> None:
+    tables = Tables()
+    tables.override = lambda method, params: {"time": 1} if method == "server.time" else None
+    with pytest.raises(PortalOutcomeUnknown):
+        list(index.everything(tables.portal(), None, datetime(2026, 11, 1, tzinfo=UTC)))
 
 
 @pytest.mark.parametrize("count", [0, 1, 50, 100, 499, 500, 501, 1030])

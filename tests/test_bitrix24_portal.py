@@ -350,6 +350,26 @@ def test_the_bucket_of_the_plan_holds_back_what_exceeds_it() -> None:
     assert len(asked) == 3
 
 
+def test_a_successor_begins_with_the_bucket_that_is_left() -> None:
+    """A reload must not give the portal a second burst; of another portal or other limits it is a new one."""
+    limits: dict[str, Any] = {"requests_per_second": 0.001, "burst": 3}
+    handler, asked = replies(ok())
+    first = portal_of(handler, **limits)
+    for _ in range(2):
+        first.call("profile", read=True)
+    same = portal_of(handler, **limits)
+    same.succeed(first)
+    assert same._take_token() is not None
+    assert same.requests_used == 2
+    wider = portal_of(handler, requests_per_second=0.001, burst=4)
+    wider.succeed(same)
+    assert wider._take_token() is None
+    other = Portal("https://other.bitrix24.ru/rest/1/c0de/", transport=httpx.MockTransport(handler), **limits)
+    other.succeed(first)
+    assert other._take_token() is None
+    assert (other.requests_used, len(asked)) == (1, 2)
+
+
 def test_stop_ends_the_wait_between_attempts_and_sends_no_more() -> None:
     stop = threading.Event()
     asked: list[int] = []

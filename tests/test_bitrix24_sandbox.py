@@ -367,6 +367,43 @@ def test_a_read_that_is_answered_with_no_list_is_not_answered(
         clients.deals_by_id(portal, [1])
 
 
+@pytest.mark.parametrize("result", [{}, {"0": 7}, [7], [[]], [{"entityTypeId": 2}], {"entityTypeId": 2}])
+def test_bindings_that_cannot_be_read_whole_are_not_read(
+    both: tuple[Sandbox, Portal], result: object
+) -> None:
+    """In part they would look like a person's hand."""
+    sandbox, portal = both
+    sandbox.faults.add("wrong_result", method="crm.activity.binding.list", result=result)
+    assert isinstance(activities.bindings(portal, [501])[501], PortalOutcomeUnknown)
+
+
+def test_an_activity_is_never_bound_to_nothing(both: tuple[Sandbox, Portal]) -> None:
+    """An empty list names what the webhook may read: that is a want of rights, no person's hand."""
+    sandbox, portal = both
+    sandbox.crm.hidden.update(sandbox.crm.bindings(101))
+    bound = activities.bindings(portal, [101])[101]
+    assert isinstance(bound, PortalDenied)
+    assert "may see" in str(bound)
+    sandbox.crm.hidden.clear()
+    assert activities.bindings(portal, [101])[101] == (Binding(2, 1), Binding(4, 10), Binding(3, 20))
+
+
+def test_bindings_with_gaps_are_a_map_with_numbers(both: tuple[Sandbox, Portal]) -> None:
+    sandbox, portal = both
+    rows = {"0": {"entityTypeId": 3, "entityId": 20}, "2": {"entityTypeId": 2, "entityId": 1}}
+    sandbox.faults.add("wrong_result", method="crm.activity.binding.list", result=rows)
+    assert activities.bindings(portal, [501])[501] == (Binding(3, 20), Binding(2, 1))
+
+
+@pytest.mark.parametrize("result", [7, "yes", None, {}, [], ["true"]])
+def test_a_write_that_is_answered_with_something_else_may_be_done_or_not(result: object) -> None:
+    for command in (writes.set_responsible(1, 2), writes.add(1, Binding(2, 1)), writes.notify(5, "x")):
+        error = writes.error_of(command, result)
+        is_id = result == 7 and command.method == "im.notify.system.add"
+        assert error is None if is_id else isinstance(error, PortalOutcomeUnknown)
+        assert writes.error_of(command, True) is None
+
+
 def test_a_list_of_items_without_items_is_no_empty_one(both: tuple[Sandbox, Portal]) -> None:
     sandbox, portal = both
     sandbox.faults.add("wrong_result", method="crm.item.list", result={}, times=None)

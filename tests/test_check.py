@@ -16,9 +16,10 @@ import pytest
 from click.testing import CliRunner, Result
 from dovecot import Dovecot
 from office import CODE, Office, sample_letter
+from test_tls import https, server_context
 
 from imaprouter.cli import cli
-from imaprouter.config import draft, load
+from imaprouter.config import PortalSettings, draft, load
 from imaprouter.doctor import State, examine
 from imaprouter.doctor.findings import span
 from imaprouter.doctor.local import LITTLE_SPACE, NO_SPACE, space
@@ -47,7 +48,11 @@ def checked(office: Office) -> tuple[int, Checks]:
     result = imaprouter(office, "check", "--json")
     assert not result.stderr
     assert all(secret not in result.output for secret in (CODE, office.dovecot.password))
-    return result.exit_code, [json.loads(line) for line in result.stdout.splitlines()]
+    checks = [json.loads(line) for line in result.stdout.splitlines()]
+    # The sentence about a mistake in the configuration says itself what to do.
+    named = [check for check in checks if check["state"] == "failed" and check["check"] != "configuration"]
+    assert all(check["advice"] for check in named), named
+    return result.exit_code, checks
 
 
 def of(checks: Checks, name: str, subject: str | None = None) -> dict[str, str]:
@@ -411,10 +416,52 @@ def test_files_that_everybody_can_read(office: Office) -> None:
 
 def test_what_has_no_effect_is_a_warning(office: Office) -> None:
     """As `run` logs it."""
-    office.options["metrics.listen"] = "'127.0.0.1:9108'"
+    office.options["binding.create_missing"] = "true"
     office.run_once()
+    _, checks = checked(office)
+    [said] = [each for each in checks if (each["check"], each["state"]) == ("configuration", "warning")]
+    assert "no effect" in said["found"]
+
+
+@pytest.mark.parametrize(("host", "state"), [("127.0.0.1", "ok"), ("[::1]", "ok"), ("0.0.0.0", "warning")])
+def test_whom_the_metrics_let_in(office: Office, host: str, state: str) -> None:
+    """A door to more than this machine is a warning, with what to do."""
+    office.options["metrics.listen"] = f"'{host}:9108'"
+    found = of(checked(office)[1], "metrics")
+    assert (found["state"], found["subject"], bool(found["advice"])) == (
+        state,
+        f"{host}:9108",
+        state == "warning",
+    )
+
+
+@pytest.mark.parametrize("key", ["portal.ca_file", "ca_file"])
+def test_an_authority_that_is_none_is_a_mistake(office: Office, key: str) -> None:
+    """Of the portal, and of a mailbox: 2, with its key, before anything is tried with it."""
+    (office.folder / "ca.pem").write_text("no certificate")
+    options = office.options if key.startswith("portal") else office.mailbox_options
+    options[key] = "'ca.pem'"
     code, checks = checked(office)
-    assert (code, states(checks)) == (0, {"configuration": "warning"})
+    assert code == 2
+    [wrong] = [each for each in checks if (each["check"], each["state"]) == ("configuration", "failed")]
+    assert "holds no PEM certificates" in wrong["found"]
+    assert not [
+        each for each in checks if each["check"] == f"{'portal' if '.' in key else 'mailbox'}.connection"
+    ]
+
+
+def test_a_portal_of_ones_own_is_checked_by_its_authority(office: Office, dovecot: Dovecot) -> None:
+    """As the service would: with portal.ca_file, and without it not at all."""
+    with https(server_context(dovecot)) as (where, _):
+        chosen = PortalSettings(webhook_url=f"https://{where}/rest/1/{CODE}/", ca_file=str(dovecot.ca_file))
+        settings = load(office.config, {})
+        for ca_file, state in ((chosen.ca_file, State.OK), ("", State.FAILED)):
+            portal = replace(chosen, ca_file=ca_file)
+            found = {
+                each.name: each for each in examine(settings, portal_settings=portal, mailbox_settings=())
+            }
+            assert found["portal.connection"].state is state
+    assert "portal.ca_file" in found["portal.connection"].advice
 
 
 # ── journal, index, disk ──────────────────────────────────────────────────────────────────────────────────

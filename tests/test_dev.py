@@ -17,6 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "requirements/demo.txt"
 DEV = ROOT / "requirements/dev.txt"
+BENCH = ROOT / "requirements/bench.txt"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 #: Stands in for uv: writes down what it is asked, and makes a .venv whose programs say their arguments.
@@ -44,7 +45,7 @@ class Clone:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "clone"
         (self.folder / "requirements").mkdir(parents=True)
-        for name in ("dev", "pyproject.toml", "requirements/demo.txt", "requirements/dev.txt"):
+        for name in ("dev", "pyproject.toml", *(f"requirements/{lock.name}" for lock in (DEMO, DEV, BENCH))):
             shutil.copy(ROOT / name, self.folder / name)
         self._tools = folder / "tools"
         self._tools.mkdir()
@@ -181,6 +182,26 @@ def test_bench_says_that_there_is_nothing_to_measure(clone: Clone) -> None:
     assert "ran python" in clone.run("bench").stdout
 
 
+def test_what_benchmarks_compare_with_stays_out_of_the_projects_own_environment(clone: Clone) -> None:
+    clone.run("lint")
+    clone.asked()
+    clone.run("bench")
+    venv, sync = clone.asked()
+    assert venv[-1].endswith(".dev/peers")
+    assert sync[sync.index("--python") + 1].endswith(".dev/peers")
+    assert {"--require-hashes"} <= set(sync)
+    assert sync[-1].endswith("requirements/bench.txt")
+    clone.run("bench")
+    assert clone.asked() == []
+
+
+def test_benchmarks_run_without_what_they_compare_with(clone: Clone) -> None:
+    clone.run("lint")
+    done = clone.run("bench", UV_FAILS="yes")
+    assert done.returncode == 0
+    assert "peers of the benchmarks could not be installed" in done.stderr
+
+
 def test_an_older_python_is_told_what_is_needed() -> None:
     code = (
         "import runpy, sys; sys.version_info = (3, 10, 1); runpy.run_path(sys.argv[1], run_name='__main__')"
@@ -204,7 +225,7 @@ def _names(requirements: list[str]) -> set[str]:
     return {match[0].lower() for text in requirements if (match := re.match(r"[\w.-]+", text))}
 
 
-@pytest.mark.parametrize("lock", [DEMO, DEV], ids=lambda lock: lock.name)
+@pytest.mark.parametrize("lock", [DEMO, DEV, BENCH], ids=lambda lock: lock.name)
 def test_requirement_files_name_no_host_and_hash_every_project(lock: Path) -> None:
     text = lock.read_text(encoding="utf-8")
     assert "://" not in text
@@ -221,6 +242,7 @@ def test_requirement_files_cover_the_project() -> None:
     assert demo <= {key.split()[0] for key in _pins(DEMO)}
     assert demo | _names(groups["test"] + groups["lint"]) <= {key.split()[0] for key in _pins(DEV)}
     assert _pins(DEMO).items() <= _pins(DEV).items()
+    assert _names(groups["bench"]) <= {key.split()[0] for key in _pins(BENCH)}
     assert groups["build"] == PROJECT["build-system"]["requires"]
 
 

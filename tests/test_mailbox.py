@@ -213,6 +213,19 @@ def test_lists_mail_since_a_day(dovecot: Dovecot, user: str, inbox: Session) -> 
     assert all_uids(inbox, since=date(2026, 1, 11)) == [2]
 
 
+def test_tells_when_letters_arrived(
+    monkeypatch: pytest.MonkeyPatch, dovecot: Dovecot, user: str, inbox: Session
+) -> None:
+    """In several commands, since a server bounds their length; of a UID that is gone nothing."""
+    monkeypatch.setattr(session, "ARRIVALS", 2)
+    moments = [datetime(2026, 1, day, 12, tzinfo=UTC) for day in range(10, 15)]
+    for moment in moments:
+        dovecot.deliver(user, mail(), date=moment)
+    inbox.noop()
+    assert inbox.arrivals([1, 2, 4, 5, 99]) == {uid: moments[uid - 1] for uid in (1, 2, 4, 5)}
+    assert inbox.arrivals([]) == {}
+
+
 # ---- fetching
 
 

@@ -467,6 +467,116 @@ def test_news_of_other_messages_does_not_mix_with_the_answer() -> None:
     assert not message.seen
 
 
+def fetches(peer: Peer, *answers: bytes) -> list[bytes]:
+    """Answer FETCH after FETCH; returns the UIDs that each named."""
+    peer.greet()
+    asked = []
+    for answer in answers:
+        tag, words = peer.until("FETCH")
+        asked.append(words.split()[2])
+        peer.ok(tag, answer)
+    return asked
+
+
+def test_what_was_asked_for_ahead_is_not_asked_for_again() -> None:
+    asked: list[bytes] = []
+
+    def handler(peer: Peer) -> None:
+        asked.extend(fetches(peer, fetched(1), fetched(2) + fetched(3), fetched(5)))
+        serving(peer)
+
+    with opened(handler) as reader:
+        first = reader.fetch([1], ahead=[2, 3])
+        second = reader.fetch([2, 3], ahead=[5])
+        third = reader.fetch([5])
+    assert asked == [b"1", b"2:3", b"5"]
+    assert [[message.uid for message in result.messages] for result in (first, second, third)] == [
+        [1],
+        [2, 3],
+        [5],
+    ]
+
+
+def test_another_command_does_not_mix_with_what_was_asked_for_ahead() -> None:
+    """The answer that is on its way is read first, and kept."""
+    asked: list[bytes] = []
+
+    def handler(peer: Peer) -> None:
+        asked.extend(fetches(peer, fetched(1), fetched(2)))
+        peer.search = b"* SEARCH 7\r\n"
+        peer.until("NOTHING OF THAT NAME")
+
+    with opened(handler) as reader:
+        reader.fetch([1], ahead=[2])
+        reader.noop()
+        (message,) = reader.fetch([2]).messages
+        reader.noop()
+    assert asked == [b"1", b"2"]
+    assert (message.uid, message.header) == (2, HEADER)
+
+
+def test_what_was_asked_for_ahead_and_is_not_wanted_is_dropped() -> None:
+    asked: list[bytes] = []
+
+    def handler(peer: Peer) -> None:
+        asked.extend(fetches(peer, fetched(1), fetched(2), fetched(3)))
+        serving(peer)
+
+    with opened(handler) as reader:
+        reader.fetch([1], ahead=[2])
+        (message,) = reader.fetch([3]).messages
+    assert asked == [b"1", b"2", b"3"]
+    assert message.uid == 3
+
+
+def test_a_message_that_kills_the_session_ahead_costs_only_itself() -> None:
+    """The first batch has been handed over; the second is taken apart as if it had not been asked ahead."""
+
+    def killing(peer: Peer) -> None:
+        fetches(peer, fetched(1))
+        peer.until("FETCH")
+
+    def killing_again(peer: Peer) -> None:
+        fetches(peer, fetched(2))
+        peer.until("FETCH")
+
+    def killed(peer: Peer) -> None:
+        peer.greet()
+        peer.until("FETCH")
+
+    with opened(killing, killing_again, killed, serving) as reader:
+        first = reader.fetch([1], ahead=[2, 3])
+        second = reader.fetch([2, 3])
+    assert [message.uid for message in first.messages] == [1]
+    assert [message.uid for message in second.messages] == [2]
+    assert second.unreadable == (3,)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'* 1 FETCH (BODY[HEADER.FIELDS ("FROM")]<0> {%d}\r\n%s RFC822.SIZE 9 FLAGS (\\Seen) UID 1'
+        b' INTERNALDATE " 1-Mar-2026 12:00:00 +0300")\r\n',
+        b'* 1 fetch (uid 1 rfc822.size 9 flags (\\Seen) internaldate " 1-mar-2026 09:00:00 +0000"'
+        b" body[header.fields (from)]<0> {%d}\r\n%s)\r\n",
+        b"* 1 FETCH (UID 1 MODSEQ (12) FLAGS (\\Seen) RFC822.SIZE 9 BODY[HEADER.FIELDS (FROM)]<0> {%d}\r\n%s"
+        b' INTERNALDATE "1-Mar-2026 12:00:00 +0300")\r\n',
+        b"* 1 FETCH (UID 1 FLAGS (\\Seen) BODY[HEADER.FIELDS (FROM)]<0> {%d}\r\n%s)\r\n"
+        b'* 1 FETCH (UID 1 RFC822.SIZE 9 INTERNALDATE "01-Mar-2026 12:00:00 +0300")\r\n',
+    ],
+    ids=["in another order", "in small letters", "with an item that was not asked for", "in two parts"],
+)
+def test_an_answer_in_any_form_is_the_same_message(answer: bytes) -> None:
+    def handler(peer: Peer) -> None:
+        fetches(peer, answer % (len(HEADER), HEADER))
+        serving(peer)
+
+    with opened(handler) as reader:
+        (message,) = reader.fetch([1]).messages
+    assert (message.header, message.size, message.seen) == (HEADER, 9, True)
+    assert message.internal_date == datetime(2026, 3, 1, 9, tzinfo=UTC)
+
+
 def test_a_folder_that_is_renumbered_while_it_is_read_is_an_error() -> None:
     """The UIDs that were asked for mean other messages now."""
 

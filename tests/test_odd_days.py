@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -350,25 +351,53 @@ def test_a_mailbox_whose_login_is_no_address_is_told_from_others() -> None:
     assert rows.activity(row).mailbox_email == "sales-login"
 
 
+def test_an_index_that_breaks_while_letters_come_sends_none_of_them_to_a_person(office: Office) -> None:
+    """The service ends and says what helps; the next start makes the index anew, and decides by it."""
+    office.run_once()
+    with office.service() as process:
+        office.until(lambda: office.heard("folder.opened"))
+        path = office.folder / "imaprouter-index.db"
+        with path.open("r+b") as file:
+            file.write(b"\xff" * path.stat().st_size)
+        office.deliver(to_masha())
+        assert process.wait(30) == 1
+    assert "the index: the next start rebuilds it" in office.output.read_text("utf-8")
+    assert office.messages() == []
+    office.run_once()
+    assert [found.decision.target for found in office.messages()] == [deal(1)]
+
+
 # ── a journal of years ─────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
-    "query",
+    "ask",
     [
-        "SELECT 1 FROM messages WHERE message_id = ? AND message_id <> ''",
-        "SELECT 1 FROM messages WHERE open_questions LIMIT 1",
-        "SELECT 1 FROM activities INDEXED BY activities_unpaired WHERE message_id IS NULL",
-        "SELECT 1 FROM messages m WHERE +m.state IN ('waiting') AND m.date_second IN (?, ?)",
+        lambda journal: journal.messages.known_message("a@b"),
+        lambda journal: journal.messages.open_questions(1),
+        lambda journal: journal.messages.waits_since(MOMENT),
+        lambda journal: journal.messages.unpaired_near([1, 2]),
+        lambda journal: journal.messages.paired_near([1, 2]),
+        lambda journal: journal.messages.copies("sales", ENVELOPE, MOMENT),
+        lambda journal: journal.activities.unpaired(),
+        lambda journal: journal.activities.due(MOMENT, 1, farthest=MOMENT),
+        lambda journal: journal.activities.unpaired(not_within=(MOMENT, MOMENT)),
+        lambda journal: journal.messages.expired(MOMENT, MOMENT, 1),
     ],
 )
-def test_questions_to_the_journal_use_an_index(tmp_path: Path, query: str) -> None:
+def test_questions_to_the_journal_use_an_index(tmp_path: Path, ask: Callable[[Journal], object]) -> None:
     """With a hundred thousand messages a scan under the write lock would end the service."""
     journal = Journal(tmp_path / "imaprouter.db")
-    count = query.count("?")
-    plan = journal._db.execute(f"EXPLAIN QUERY PLAN {query}", tuple(range(count))).fetchall()
+    asked: list[str] = []
+    journal._db.conn.set_trace_callback(asked.append)
+    ask(journal)
+    journal._db.conn.set_trace_callback(None)
+    queries = [statement for statement in asked if statement.lstrip().startswith("SELECT")]
+    plans = [journal._db.execute(f"EXPLAIN QUERY PLAN {query}").fetchall() for query in queries]
     journal.close()
-    assert all("USING" in row[-1] for row in plan), plan
+    assert plans
+    scans = [row[-1] for plan in plans for row in plan if re.match(r"SCAN (?!\S+ USING|CONSTANT)", row[-1])]
+    assert scans == [], queries
 
 
 def test_a_person_who_acts_while_we_correct_has_the_last_word(office: Office) -> None:
@@ -424,3 +453,75 @@ def test_a_result_of_another_type_is_no_empty_list(office: Office, method: str, 
         office.make_due()
     assert (office.deals(number), states(office)) == ([1], [(State.SETTLED, Result.MOVED)])
     assert office.told() == [5]
+
+
+# ── a journal from a backup ────────────────────────────────────────────────────────────────────────
+
+
+def _saved(office: Office) -> bytes:
+    """The journal as a backup has it."""
+    with office.journal() as journal:
+        return journal._db.conn.serialize()
+
+
+def _restore(office: Office, saved: bytes) -> None:
+    path = office.folder / "imaprouter.db"
+    for ending in ("", "-wal", "-shm"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+    path.write_bytes(saved)
+    path.chmod(0o600)
+
+
+@pytest.mark.parametrize(
+    ("before", "result"),
+    [
+        ("the mail", Result.ALREADY_RIGHT),
+        ("the activity", Result.ALREADY_RIGHT),
+        # It saw the activity elsewhere: what changed that since is taken for a person.
+        ("the correction", Result.PERSON),
+    ],
+)
+def test_a_journal_restored_from_before_a_correction_repeats_nothing(
+    office: Office, before: str, result: Result
+) -> None:
+    """What it forgot lies right in Bitrix24: nothing is written, and nobody is told a second time."""
+    office.run_once()
+    saved = _saved(office)
+    office.deliver(to_masha())
+    if before != "the mail":
+        office.run_once()
+        saved = _saved(office)
+    office.sync.sync_once()
+    if before == "the correction":
+        office.portal.faults.add("error", method="crm.activity.binding.list", status=503, times=None)
+        with contextlib.suppress(PortalError):
+            office.run_once()
+        office.portal.faults.clear()
+        saved = _saved(office)
+        office.make_due()
+    office.run_once()
+    assert office.told() == [5]
+    written = len(office.portal.writes)
+    _restore(office, saved)
+    office.make_due()
+    office.run_once()
+    assert states(office) == [(State.SETTLED, result)]
+    assert office.deals(max(office.portal.crm.activities)) == [1]
+    assert (office.told(), len(office.portal.writes)) == ([5], written)
+
+
+def test_a_journal_restored_from_the_middle_of_a_correction_may_tell_again(office: Office) -> None:
+    """It says that something was sent, and not that anybody was told: as after a crash, he has to be."""
+    office.deliver(to_masha())
+    office.sync.sync_once()
+    office.portal.faults.add("limit_503", method="im.notify.system.add", times=None)
+    with contextlib.suppress(PortalError):
+        office.run_once()
+    assert office.told() == []
+    saved = _saved(office)
+    office.portal.faults.clear()
+    for _ in range(2):
+        office.make_due()
+        office.run_once()
+        _restore(office, saved)
+    assert office.told() == [5, 5]

@@ -175,6 +175,20 @@ def test_an_answer_that_was_taken_back_teaches_nothing(office: Office) -> None:
     assert office.messages()[1].state is State.REVIEW
 
 
+def test_a_move_by_hand_of_a_letter_that_was_right_is_learned(office: Office) -> None:
+    """Nothing but its owner was ever read: that is enough to see that it is another one."""
+    office.deliver(letter("sergey@horns.ru", to="ilya@company.ru", message_id="right@horns.ru"))
+    (activity,) = office.sync.sync_once()
+    office.run_once()
+    (message,) = office.messages()
+    assert (message.result, office.deals(activity)) == (Outcome.ALREADY_RIGHT, [2])
+    office.portal.crm.move_by_hand(activity, (2, 2), (2, 3))
+    office.run_once()
+    (message,) = office.messages()
+    assert (message.result, message.person_target) == (Outcome.PERSON, deal(3))
+    assert office.deals(activity) == [3]
+
+
 def test_an_answer_wins_over_a_move_by_hand_before_it(office: Office) -> None:
     message_id, activity = asked(office)
     office.portal.crm.move_by_hand(activity, (2, 2), (2, 3))

@@ -128,8 +128,9 @@ def test_a_group_may_read(tmp_path: Path) -> None:
     """root:imaprouter 0640 is how packages install secrets, and systemd's credentials look like that."""
     path = configured(tmp_path, "password = 'hunter22'")
     path.chmod(0o640)
-    result = CliRunner().invoke(cli, ["--config", str(path), "cache", "status"])
-    assert "warning" not in result.stderr
+    assert load(path, {}).exposed == ()
+    path.chmod(0o644)
+    assert len(load(path, {}).exposed) == 1
 
 
 # ── what the service writes ─────────────────────────────────────────────────────────────────────────────────

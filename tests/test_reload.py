@@ -293,6 +293,21 @@ def test_a_file_that_is_no_configuration_changes_nothing(office: Office, text: s
         assert office.stop(process) == 0
 
 
+@pytest.mark.parametrize("options", ["options", "mailbox_options"])
+def test_authorities_that_are_none_are_refused_before_they_are_needed(office: Office, options: str) -> None:
+    """portal.ca_file and a mailbox's: the service reads mail as before."""
+    (office.folder / "ca.pem").write_text("no certificate")
+    key = "portal.ca_file" if options == "options" else "ca_file"
+    with office.service() as process:
+        office.until(lambda: office.heard("folder.opened"))
+        getattr(office, options)[key] = "'ca.pem'"
+        office.reload(process)
+        assert office.heard("config.refused")
+        assert any(f"{key}: " in str(event.get("problem")) for event in office.events())
+        alive(office, process, 1)
+        assert office.stop(process) == 0
+
+
 def test_the_journal_cannot_change_while_the_service_runs(office: Office) -> None:
     with office.service() as process:
         alive(office, process, 1)

@@ -6,15 +6,19 @@ functions that the service uses.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import itertools
 import json
 import re
 import time
+import xml.etree.ElementTree
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +29,11 @@ from imaprouter import arrival
 from imaprouter import report as counting
 from imaprouter.arrival import WatchedFolder
 from imaprouter.cli import cli
+from imaprouter.cli.tables import csv_lines
 from imaprouter.config import load
 from imaprouter.mailbox import FetchResult
 from imaprouter.model import (
+    Activity,
     EntityType,
     FetchedMessage,
     Finding,
@@ -42,8 +48,9 @@ from imaprouter.model import Result as Ended
 from imaprouter.policy import LoopPolicy
 from imaprouter.reasons import why
 from imaprouter.recorder import Recorder
-from imaprouter.report import RULES, Counts, Row, Tally
+from imaprouter.report import RULES, SPREADS, Counts, Group, Row
 from imaprouter.store.folders import Folder
+from imaprouter.store.index import Index, index_path
 from imaprouter.store.journal import Journal
 from imaprouter.store.knowledge import Knowledge
 from imaprouter.store.messages import NewMessage, StoredMessage
@@ -52,6 +59,8 @@ from imaprouter.store.snapshot import import_snapshot
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 NOBODY = dict.fromkeys(counting.NUMBERS, 0)
+#: What other tests look at.
+ANSWERING = ("not_seen", "replied", "unanswered")
 
 
 @pytest.fixture
@@ -94,10 +103,56 @@ class Desk:
         mailbox: str = "sales",
         folder: str = "INBOX",
         address: str = "sales@company.ru",
+        seen: bool = False,
         **policy: Any,
     ) -> StoredMessage:
         """A letter of fixtures/mail comes into this folder, at this moment, and is decided."""
         header = (FIXTURES / "mail" / f"{name}.eml").read_bytes().partition(b"\n\n")[0] + b"\n\n"
+        return self.takes(header, at, mailbox, folder, address, seen=seen, **policy)
+
+    def writes(self, *, to: str, answers: StoredMessage, at: datetime) -> StoredMessage:
+        """Somebody answers; his letter lies in Sent."""
+        header = (
+            f"From: sales@company.ru\nTo: {to}\nSubject: Re: {next(self._numbers)}\n"
+            f"Message-ID: <{next(self._numbers)}@company.ru>\nDate: {format_datetime(at)}\n"
+            f"In-Reply-To: <{answers.envelope.message_id}>\n\n"
+        )
+        return self.takes(header.encode(), at, "sales", "Sent", "sales@company.ru")
+
+    def pairs(self, message: StoredMessage, *, created_at: datetime) -> None:
+        """Bitrix24 makes the activity of a message."""
+        activity = Activity(
+            id=next(self._numbers),
+            mailbox_email="sales@company.ru",
+            direction=message.direction,
+            subject=message.envelope.subject,
+            start_time=message.internal_date,
+            created_at=created_at,
+            updated_at=created_at,
+            owner=None,
+            responsible_id=5,
+            completed=False,
+        )
+        with self.journal.transaction():
+            self.journal.activities.add([activity], created_at)
+            self.journal.activities.assign(activity.id, message.id, due=None)
+
+    def fill_index(self) -> None:
+        """The report may say titles and names."""
+        with contextlib.closing(Index(index_path(self.config.parent / "imaprouter.db"))) as index:
+            import_snapshot(index, json.loads((FIXTURES / "crm.json").read_bytes()))
+
+    def takes(
+        self,
+        header: bytes,
+        at: datetime,
+        mailbox: str,
+        folder: str,
+        address: str,
+        *,
+        seen: bool = False,
+        **policy: Any,
+    ) -> StoredMessage:
         own = frozenset({address})
         watched = WatchedFolder(
             mailbox=mailbox,
@@ -109,7 +164,8 @@ class Desk:
             policy=replace(self.routing, **policy),
             live_lookup=False,
         )
-        message = FetchedMessage(next(self._numbers), header, at, 1000)
+        flags = frozenset({"\\Seen"} if seen else set())
+        message = FetchedMessage(next(self._numbers), header, at, 1000, flags)
         recorder = Recorder(watched, self.journal, self._knowledge, lambda uid: b"")
         recorder.record(self.folder(mailbox, folder), FetchResult((message,)), message.uid)
         return self.last()
@@ -151,7 +207,7 @@ class Desk:
         """The numbers of the only row that are not 0; decisions as `decided_marker` and so on."""
         (row,) = self.rows()
         decided = {f"decided_{rule}": number for rule, number in row["decided"].items()}
-        numbers = {name: row[name] for name in counting.NUMBERS} | decided
+        numbers = {name: row[name] for name in counting.NUMBERS if name not in ANSWERING} | decided
         return {name: number for name, number in numbers.items() if number}
 
     def folder(self, mailbox: str, name: str) -> Folder:
@@ -359,6 +415,111 @@ def test_an_answer_that_is_not_taken_up_yet_still_waits(desk: Desk) -> None:
     assert desk.counts() == {"received": 1, "decided_participants": 1, "review": 1}
 
 
+# ── answers ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_letter_of_the_thread_to_its_writer_is_the_reply(desk: Desk) -> None:
+    """Whoever sent it; what the client writes afterwards waits again."""
+    desk.arrives("thread-in-reply-to")
+    first = desk.rows()[0]
+    assert (first["received"], first["replied"], first["unanswered"]) == (1, 0, 1)
+    desk.writes(to="sergey@horns.ru", answers=desk.last(), at=NOON + timedelta(hours=3))
+    row = desk.rows()[0]
+    assert (row["replied"], row["unanswered"], row["sent"]) == (1, 0, 1)
+    assert row["reply"] == {"median": 3 * 3600, "p90": 3 * 3600, "worst": 3 * 3600}
+    assert row["waiting"] == {"median": None, "p90": None, "worst": None}
+
+
+def test_a_reply_after_the_last_day_is_a_reply(desk: Desk) -> None:
+    """The report is of the letters of that time; what became of them is as of now."""
+    asked = desk.arrives("thread-in-reply-to")
+    desk.writes(to="sergey@horns.ru", answers=asked, at=NOON + timedelta(days=9))
+    (row,) = desk.rows("--to", "2026-11-24")
+    assert (row["replied"], row["sent"]) == (1, 0)
+
+
+def test_a_letter_to_somebody_else_is_no_reply(desk: Desk) -> None:
+    asked = desk.arrives("thread-in-reply-to")
+    desk.writes(to="masha@company.ru", answers=asked, at=NOON + timedelta(hours=1))
+    assert desk.rows()[0]["unanswered"] == 1
+
+
+def test_machines_and_colleagues_wait_for_no_answer(desk: Desk) -> None:
+    for name in ("bounce-names-nothing", "employee-forward"):
+        desk.arrives(name)
+    assert desk.rows()[0]["unanswered"] == 0
+
+
+def test_seen_is_what_the_mail_server_said(desk: Desk) -> None:
+    desk.arrives("reply-to-masha")
+    desk.arrives("to-sales-only", seen=True)
+    assert desk.rows()[0]["not_seen"] == 1
+
+
+def test_the_delay_is_from_the_mail_to_its_activity(desk: Desk) -> None:
+    """Of those that have one."""
+    message = desk.arrives("reply-to-masha")
+    desk.arrives("to-sales-only")
+    desk.pairs(message, created_at=NOON + timedelta(minutes=7))
+    minutes = 7 * 60
+    assert desk.rows()[0]["delay"] == {"median": minutes, "p95": minutes, "worst": minutes}
+
+
+@pytest.mark.parametrize(
+    ("count", "median", "high"), [(1, 1, 1), (2, 1, 2), (3, 2, 3), (10, 5, 9), (20, 10, 18), (100, 50, 90)]
+)
+def test_percentiles_are_by_nearest_rank(count: int, median: int, high: int) -> None:
+    """So that each is a wait that really occurred."""
+    spread = counting._spread([timedelta(hours=hour) for hour in range(count, 0, -1)], 90)
+    assert (spread.median, spread.high) == (timedelta(hours=median), timedelta(hours=high))
+    assert spread.worst == timedelta(hours=count)
+
+
+def test_unanswered_letters_one_by_one(desk: Desk) -> None:
+    """Longest waiting first, with whose they are and where they lie."""
+    answered = desk.arrives("thread-in-reply-to", NOON - timedelta(days=2))
+    desk.writes(to="sergey@horns.ru", answers=answered, at=NOON)
+    young, old = datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) - timedelta(days=2, hours=1)
+    desk.arrives("reply-to-masha", young)
+    desk.arrives("plus-tag", old)
+    found = desk.rows("--unanswered")
+    assert [row["id"] for row in found] == [4, 3]
+    assert found[0]["waiting"] // 3600 == 49
+    assert found[1]["target"] == {"type": "deal", "id": 1}
+    assert [row["id"] for row in desk.rows("--unanswered", "--older-than", "4h")] == [4]
+    assert "2d 01h  #4" in desk.says("--unanswered").stdout
+    assert desk.says("--unanswered", "--older-than", "3d").stdout == "no letter waits for an answer\n"
+
+
+# ── by whom ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("per", "groups"),
+    [
+        ("client", ["anna@romashka-sample.ru", "sergey@horns.ru"]),
+        ("deal", ["", "Продажа"]),
+        ("manager", ["", "Мария Петрова"]),
+    ],
+)
+def test_rows_are_of_a_client_a_deal_or_a_manager(desk: Desk, per: str, groups: list[str]) -> None:
+    """By what the letter belongs to, and who is responsible for that now; nobody's have an empty name."""
+    desk.fill_index()
+    desk.arrives("reply-to-masha")
+    desk.arrives("unknown-sender")
+    rows = desk.rows("--per", per)
+    shown = [row[per] for row in rows]
+    assert shown == sorted(shown)
+    assert sum(row["received"] for row in rows) == 2
+    if per != "client":
+        assert [row["received"] for row in rows] == [1, 1]
+        assert shown[0] == ""
+        assert rows[0][f"{per}_id"] is None
+        assert rows[1][f"{per}_id"] == {"deal": 1, "manager": 5}[per]
+    else:
+        assert "sergey@horns.ru" in shown
+
+
 # ── periods ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -469,21 +630,9 @@ def received(desk: Desk, *words: str) -> list[tuple[str, int]]:
 # ── the sums ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_counts_add_up_column_by_column() -> None:
-    """And rule by rule; nothing of the summands changes."""
-    one = Counts(**{name: number for number, name in enumerate(counting.NUMBERS, 1)}, decided={"marker": 2})
-    other = Counts(received=10, decided={"marker": 1, "thread": 5})
-    both = one + other
-    assert (both.received, both.machines, both.answered) == (11, 2, len(counting.NUMBERS))
-    assert both.decided == {"marker": 3, "thread": 5}
-    assert (one.decided, other.decided) == ({"marker": 2}, {"marker": 1, "thread": 5})
-    assert counting.total([Row("2026", "a", one), Row("2026", "b", other)]) == both
-    assert counting.total([]) == Counts()
-
-
 def test_a_rule_of_an_earlier_version_keeps_its_column() -> None:
-    tallies = [Tally(date(2026, 11, 24), "sales", Counts(decided={"zodiac": 1, "astrology": 1}))]
-    assert counting.rules(counting.rows(tallies, "day")) == (*RULES, "astrology", "zodiac")
+    rows = [Row("2026-11", Group("sales"), Counts(decided={"zodiac": 1, "astrology": 1}))]
+    assert counting.rules(rows) == (*RULES, "astrology", "zodiac")
 
 
 # ── forms ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -500,8 +649,9 @@ def filled(desk: Desk) -> Desk:
 
 
 KEYS = (
-    *("period", "mailbox", "received", "machines", "sent", "decided", "conflicts", "moved"),
-    *("already_right", "review", "missing", "failed", "overruled", "answered"),
+    *("period", "mailbox", "received", "not_seen", "replied", "unanswered", "machines", "sent", "decided"),
+    *("conflicts", "moved", "already_right", "review", "missing", "failed", "overruled", "answered"),
+    *("reply", "waiting", "delay"),
 )
 
 
@@ -510,6 +660,9 @@ def test_json_has_stable_keys_and_no_total(filled: Desk) -> None:
     rows = filled.rows()
     assert [tuple(row) for row in rows] == [KEYS, KEYS]
     november, december = rows
+    waited = november.pop("waiting")
+    assert waited.keys() == {"median", "p90", "worst"}
+    nothing = {"median": None, "worst": None}
     assert november == {
         **NOBODY,
         "period": "2026-11",
@@ -517,8 +670,12 @@ def test_json_has_stable_keys_and_no_total(filled: Desk) -> None:
         "received": 2,
         "machines": 1,
         "decided": {**dict.fromkeys(RULES, 0), "marker": 1, "participants": 1, "fallback": 1},
+        "not_seen": 2,
+        "unanswered": 2,
         "moved": 1,
         "review": 1,
+        "reply": nothing | {"p90": None},
+        "delay": nothing | {"p95": None},
     }
     assert (december["mailbox"], december["decided"]["address"]) == ("продажи", 1)
     assert filled.says("--format", "json").stdout == filled.says("--json", lang="ru").stdout
@@ -529,13 +686,76 @@ def test_csv_says_the_same_in_columns(filled: Desk) -> None:
     """UTF-8, a column for each rule where JSON has `decided`; the same columns with no row at all."""
     text = filled.says("--format", "csv", lang="ru").stdout_bytes.decode("utf-8")
     table = csv.DictReader(io.StringIO(text))
-    columns = [*KEYS[:5], *(f"decided_{rule}" for rule in RULES), *KEYS[6:]]
+    spreads = [f"{name}_{part}" for name, high in SPREADS.items() for part in ("median", high, "worst")]
+    columns = [*KEYS[:8], *(f"decided_{rule}" for rule in RULES), *KEYS[9:-3], *spreads]
     assert table.fieldnames == columns
     for line, row in zip(table, filled.rows(), strict=True):
-        flat = {f"decided_{rule}": number for rule, number in row.pop("decided").items()} | row
-        assert line == {name: str(value) for name, value in flat.items()}
+        flat: dict[str, Any] = {}
+        for name, value in row.items():
+            flat |= (
+                {f"{name}_{key}": one for key, one in value.items()}
+                if isinstance(value, dict)
+                else {name: value}
+            )
+        assert {name: str("" if value is None else value) for name, value in flat.items()} == line
     nothing = filled.says("--format", "csv", "--from", "2030-01-01")
     assert (nothing.exit_code, nothing.stdout) == (0, ",".join(columns) + "\n")
+
+
+def test_csv_for_a_russian_excel(filled: Desk) -> None:
+    """Semicolons, and the mark without which Excel takes UTF-8 for cp1251."""
+    content = filled.says("--format", "csv", "--dialect", "excel-ru").stdout_bytes
+    assert content.startswith(b"\xef\xbb\xbfperiod;mailbox;received;")
+    assert content.count(b"\r\n") == 3
+
+
+def test_a_formula_stays_a_text(desk: Desk) -> None:
+    """A spreadsheet calculates what begins with '=', and a stranger writes addresses and subjects."""
+    row: dict[str, str | int | None] = {"period": "=1+1", "received": -1, "mailbox": "@sum", "client": "a=b"}
+    line = b"".join(csv_lines(list(row), [row])).decode().splitlines()[1]
+    assert line == "'=1+1,-1,'@sum,a=b"
+
+
+def test_a_workbook_has_numbers_as_numbers(filled: Desk, tmp_path: Path) -> None:
+    """And nothing of a stranger's as a formula or a link."""
+    file = tmp_path / "report.xlsx"
+    result = filled.says("--format", "xlsx", "--output", str(file), lang="ru")
+    assert (result.exit_code, result.stdout) == (0, "")
+    with zipfile.ZipFile(file) as book:
+        sheet = book.read("xl/worksheets/sheet1.xml").decode()
+        strings = book.read("xl/sharedStrings.xml").decode()
+        names = book.read("xl/workbook.xml").decode()
+    assert 'name="отчёт"' in names
+    assert "получено" in strings
+    assert "<f>" not in sheet
+    assert re.search(r'<c r="C2"[^>]*><v>2</v>', sheet)
+
+
+def test_the_page_needs_no_network_and_runs_nothing(filled: Desk) -> None:
+    """One file: no script, no address to fetch from; texts of strangers are inert."""
+    desk = filled
+    message = desk.arrives("reply-to-masha")
+    hostile = replace(message.envelope, subject="<script>alert(1)</script>\"'&")
+    new = NewMessage(99, message.direction, hostile, message.decision, NOON, 1, False, State.WAITING)
+    with desk.journal.transaction():
+        desk.journal.messages.add(desk.folder("sales", "INBOX"), new, NOON)
+    page = desk.says("--format", "html").stdout_bytes.decode("utf-8")
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "default-src 'none'" in page
+    assert not re.search(r"""(?:src|href)=["']?(?!https://company)""", page)
+    assert page.count("<svg") == 4
+    assert page.count("<rect") >= 6
+    elements = xml.etree.ElementTree.fromstring(
+        page.partition("<body>")[2].join(("<body>", "")).partition("</html>")[0]
+    )
+    assert len(elements.findall(".//table")) == 2
+
+
+def test_output_goes_into_a_file(filled: Desk, tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    assert filled.says("--json", "--output", str(file)).stdout == ""
+    assert file.read_bytes() == filled.says("--json").stdout_bytes
 
 
 def test_output_is_utf_8_whatever_the_locale(filled: Desk) -> None:
@@ -548,16 +768,18 @@ def test_output_is_utf_8_whatever_the_locale(filled: Desk) -> None:
 
 def test_the_table_is_aligned_and_ends_with_the_total(filled: Desk) -> None:
     """Text to the left, numbers to the right; only rules that decided something have a column."""
-    headings, *rows = cells(filled.says().stdout)
+    table, _, _rest = filled.says().stdout.partition("\n\n")
+    headings, *rows = cells(table)
     assert headings == [
-        *("period", "mailbox", "received", "machines", "sent", "by marker", "by address", "by participants"),
-        *("by fallback", "conflicts", "moves", "already right", "in review", "missing", "failed"),
-        *("overruled", "answered"),
+        *("period", "mailbox", "received", "not seen", "replied", "unanswered", "machines", "sent"),
+        *("by marker", "by address", "by participants", "by fallback", "conflicts", "moves", "already right"),
+        *("in review", "missing", "failed", "overruled", "answered"),
+        *("waiting median", "waiting 90 %", "waiting worst"),
     ]
-    assert rows == [
-        ["2026-11", "sales", *"210101101010000"],
-        ["2026-12", "продажи", *"100010000000000"],
-        ["total", "", *"310111101010000"],
+    assert [row[:-3] for row in rows] == [
+        ["2026-11", "sales", *"220210101101010000"],
+        ["2026-12", "продажи", *"110100010000000000"],
+        ["total", "", *"330310111101010000"],
     ]
 
 
@@ -587,10 +809,11 @@ def cells(text: str) -> list[list[str]]:
 )
 def test_headings_are_in_the_language(filled: Desk, lang: str, words: tuple[str, ...]) -> None:
     """All of them: no English word is left but the names of rules and mailboxes."""
-    said = filled.says(lang=lang).stdout
+    said = filled.says(lang=lang).stdout.partition("\n\n")[0]
     assert set(words) <= set(said.split())
     kept = {"sales", "продажи", "marker", "address", "participants", "fallback"}
-    english = {word for word in filled.says().stdout.split() if word.isalpha()} - kept
+    table = filled.says().stdout.partition("\n\n")[0]
+    english = {word for word in table.split() if word.isalpha()} - kept
     assert not english & set(said.split())
 
 
@@ -620,7 +843,13 @@ def test_an_empty_journal_is_no_error(desk: Desk, lang: str, sentence: str) -> N
         (("--from", "yesterday"), "yesterday"),
         (("--from", "2026-11-25", "--to", "2026-11-24"), "--from 2026-11-25 is after --to 2026-11-24"),
         (("--by", "year"), "year"),
-        (("--format", "html"), "html"),
+        (("--format", "pdf"), "pdf"),
+        (("--per", "moon"), "moon"),
+        (("--format", "xlsx"), "--output"),
+        (("--dialect", "excel-ru"), "--format csv"),
+        (("--older-than", "4h"), "--unanswered"),
+        (("--unanswered", "--older-than", "soon"), "30s, 5m, 24h or 2d"),
+        (("--unanswered", "--format", "html"), "table, json, csv"),
         (("--json", "--format", "csv"), "--json or --format csv"),
     ],
 )
@@ -646,7 +875,7 @@ def test_a_damaged_decision_is_told_with_advice(desk: Desk) -> None:
         desk.journal.messages._db.execute("UPDATE messages SET decision = '{'")
     result = desk.says()
     assert result.exit_code == 1
-    assert "malformed JSON" in result.stderr
+    assert "cannot be read" in result.stderr
     assert "backup" in result.stderr
 
 

@@ -8,15 +8,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from dovecot import Dovecot
 from office import CODE, FIXTURES, Office, letter, sample_letter
 
+from imaprouter.config import load
 from imaprouter.model import Binding, Result, State, deal
 from imaprouter.sandbox.faults import Kind
 from imaprouter.sandbox.quirks import Quirks
+from imaprouter.service import Service
 
 
 @pytest.fixture
@@ -82,6 +85,41 @@ def test_nothing_is_written_where_nothing_is_wrong(office: Office) -> None:
     (message,) = office.messages()
     assert (message.state, message.result) == (State.SETTLED, Result.ALREADY_RIGHT)
     assert office.portal.writes == []
+
+
+def asked_for_bindings(office: Office) -> int:
+    calls = [name for request in office.portal.requests for name, _ in request.calls]
+    return calls.count("crm.activity.binding.list")
+
+
+def test_nothing_is_asked_of_a_letter_that_the_poll_shows_to_be_right(office: Office) -> None:
+    """The poll of the round in which it is paired; where it was touched since it was made, we look."""
+    office.deliver(sample_letter("reply-to-ilya"))
+    office.sync.sync_once()
+    office.run_once()
+    assert office.messages()[0].result is Result.ALREADY_RIGHT
+    assert asked_for_bindings(office) == 0
+    office.deliver(letter(to="ilya@company.ru", cc="sales@company.ru"))
+    (touched,) = office.sync.sync_once()
+    office.portal.crm.activities[touched]["LAST_UPDATED"] += timedelta(seconds=30)
+    office.run_once()
+    assert [message.result for message in office.messages()] == [Result.ALREADY_RIGHT] * 2
+    assert asked_for_bindings(office) == 1
+
+
+def test_a_poll_of_an_earlier_round_does_not_show_that_a_letter_is_right(office: Office) -> None:
+    """The activity came first and was moved before its letter was read."""
+    office.deliver(letter(to="ilya@company.ru", cc="sales@company.ru"))
+    office.sync.sync_once()
+    office.run_once()
+    before = asked_for_bindings(office)
+    office.deliver(letter(to="ilya@company.ru", cc="sales@company.ru"))
+    (activity,) = office.sync.sync_once()
+    Service(load(office.config, {})).bind_once()
+    office.portal.crm.move_by_hand(activity, (2, 2), (2, 3))
+    office.run_once()
+    assert office.deals(activity) == [3]
+    assert asked_for_bindings(office) > before
 
 
 def test_a_question_for_a_person_changes_nothing(office: Office) -> None:

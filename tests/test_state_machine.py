@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -32,10 +33,11 @@ from office import CODE, FIXTURES, letter
 from imaprouter import watcher as watcher_room
 from imaprouter.arrival import WatchedFolder
 from imaprouter.binder.loop import BinderLoop
+from imaprouter.bitrix24 import listing
 from imaprouter.bitrix24.portal import Portal as Client
 from imaprouter.errors import PortalError, StoreError
 from imaprouter.mailbox import Account, FetchResult, FolderStatus
-from imaprouter.model import Binding, FetchedMessage, State, Target, deal
+from imaprouter.model import Binding, FetchedMessage, Result, State, Target, deal
 from imaprouter.policy import BindingPolicy, RoutingPolicy
 from imaprouter.reasons import ENGLISH
 from imaprouter.refresh import refresh
@@ -54,6 +56,7 @@ MAILBOXES = {"sales": "sales@company.ru", "masha": "masha@company.ru"}
 HOUSE = frozenset(MAILBOXES.values())
 #: Rounds without trouble after which everything has come to rest.
 ENOUGH = 12
+DEAL = 2
 #: The deals that people move letters to; 2 is where Bitrix24 puts most of them, 1 is Masha's.
 CHOSEN_BY_PEOPLE = (1, 2, 5)
 LOST = ["close_before", "close_after", "http_502_html", "http_504_after", "internal_500"]
@@ -73,6 +76,8 @@ class Mortality:
     def __init__(self) -> None:
         self.left: int | None = None
         self.on_the_wire = False
+        #: The method, and whether before or behind which of its requests.
+        self.at: tuple[str, bool] | None = None
         self.dead = False
 
     def step(self, *, on_the_wire: bool = False) -> None:
@@ -84,23 +89,36 @@ class Mortality:
                 self.dead = True
                 raise Killed
 
-    def reborn(self, left: int | None = None, *, on_the_wire: bool = False) -> None:
-        """Live for so many further steps, or for so many on the wire."""
-        self.left, self.on_the_wire, self.dead = left, on_the_wire, False
+    def pass_by(self, request: bytes, *, behind: bool) -> None:
+        """A request that may be the chosen one is about to leave, or came to its end."""
+        if self.at and self.at[1] is behind and self.at[0].encode() in request:
+            self.dead = True
+        self.step(on_the_wire=True)
+
+    def reborn(
+        self, left: int | None = None, *, on_the_wire: bool = False, at: tuple[str, bool] | None = None
+    ) -> None:
+        """Live for so many further steps, or for so many on the wire, or until a request `at` a method."""
+        self.left, self.on_the_wire, self.at, self.dead = left, on_the_wire, at, False
 
 
 class Wire(httpx.BaseTransport):
-    """The network to the portal: a process may die before a request has left, and after its answer came."""
+    """The network to the portal: a process may die before a request has left, and when it came to its end.
+
+    That is an answer, or that none will come.
+    """
 
     def __init__(self, mortality: Mortality) -> None:
         self._mortality = mortality
         self._inner = httpx.HTTPTransport()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        self._mortality.step(on_the_wire=True)
-        answer = self._inner.handle_request(request)
-        self._mortality.step(on_the_wire=True)
-        return answer
+        content = request.read()
+        self._mortality.pass_by(content, behind=False)
+        try:
+            return self._inner.handle_request(request)
+        finally:
+            self._mortality.pass_by(content, behind=True)
 
     def close(self) -> None:
         self._inner.close()
@@ -152,7 +170,7 @@ class PlayedSession:
         if found:
             yield found
 
-    def fetch(self, uids: Sequence[int]) -> FetchResult:
+    def fetch(self, uids: Sequence[int], *, ahead: Sequence[int] = ()) -> FetchResult:
         there = [(uid, self._box.mails[uid]) for uid in uids if uid in self._box.mails]
         return FetchResult(
             tuple(FetchedMessage(uid, mail.raw, mail.arrived, len(mail.raw)) for uid, mail in there),
@@ -171,6 +189,8 @@ class Copy:
     mailbox: str
     activity: int | None = None
     bound_by_portal: tuple[Binding, ...] = ()
+    #: The portal has it no more.
+    is_deleted: bool = False
     #: Sets of deals, each of which a person may have wanted last; empty: nobody decided.
     wanted: list[frozenset[int]] = field(default_factory=list)
 
@@ -195,7 +215,16 @@ class Office(RuleBasedStateMachine):
         memory = Path("/dev/shm")
         self.folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
         self.path = self.folder / "imaprouter.db"
-        self.portal = Portal(json.loads((FIXTURES / "crm.json").read_bytes()), limits=UNLIMITED, code=CODE)
+        self.clock_is_off = timedelta()
+        self.portal = Portal(
+            json.loads((FIXTURES / "crm.json").read_bytes()),
+            limits=UNLIMITED,
+            code=CODE,
+            clock=lambda: datetime.now(UTC) + self.clock_is_off,
+        )
+        self.responsibles = {
+            number: int(row["ASSIGNED_BY_ID"]) for number, row in self.portal.crm.entities[DEAL].items()
+        }
         self.portal.start()
         self.mortality = Mortality()
         self.client = Client(
@@ -207,6 +236,8 @@ class Office(RuleBasedStateMachine):
         self.boxes = {name: Box() for name in MAILBOXES}
         self.numbers = itertools.count(1)
         self.copies: list[Copy] = []
+        #: Deal to the activities that were bound to it when it was deleted.
+        self.deals_gone: dict[int, set[int]] = {}
         self.connections = [
             MailboxConnection(
                 email=email, host="-", port=1, username=name, password="x", owner_user_id=owner, public=True
@@ -219,6 +250,8 @@ class Office(RuleBasedStateMachine):
         }
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(watcher_room, "opened", self.opened)
+        # A list waits for its method's limit by the minute, which is no other life than by the moment.
+        self.patch.setattr(listing, "_BLOCKED_WAIT", 0.001)
         self.stack = contextlib.ExitStack()
         self.stack.enter_context(stamina.set_testing(True, attempts=6, cap=True))
         # What a service logs about its troubles is not what is tested here.
@@ -299,10 +332,14 @@ class Office(RuleBasedStateMachine):
             return self.binder.round(journal, knowledge)
 
     def live(
-        self, *works: Callable[[], object], dies_after: int | None = None, on_the_wire: bool = False
+        self,
+        *works: Callable[[], object],
+        dies_after: int | None = None,
+        on_the_wire: bool = False,
+        dies_at: tuple[str, bool] | None = None,
     ) -> None:
         """Let the service work; when it dies, or is dead, it is started anew by the next rule."""
-        self.mortality.reborn(dies_after, on_the_wire=on_the_wire)
+        self.mortality.reborn(dies_after, on_the_wire=on_the_wire, at=dies_at)
         died = False
         try:
             for work in works:
@@ -397,6 +434,18 @@ class Office(RuleBasedStateMachine):
         """Before a request has left, or when its answer came and was not written down."""
         self.live(self.read, self.bind, dies_after=steps, on_the_wire=True)
 
+    @rule(
+        method=st.sampled_from(WRITES),
+        dies=st.sampled_from(["before", "behind", "not"]),
+        lost=st.sampled_from([None, "close_after"]),
+    )
+    def a_write_goes_wrong(self, method: str, dies: str, lost: Any) -> None:
+        """The service dies at it, or no answer comes, or both: was it sent, executed, and what came of it?"""
+        if lost:
+            self.portal.faults.add(lost, method=method)
+        self.bitrix24_imports(len(self.copies))
+        self.live(self.read, self.bind, dies_at=None if dies == "not" else (method, dies == "behind"))
+
     @rule(kind=st.sampled_from(LOST), method=st.sampled_from([*WRITES, None]), skip=st.integers(0, 3))
     def an_answer_will_be_lost(self, kind: Any, method: str | None, skip: int) -> None:
         self.portal.faults.add(kind, method=method, times=1, skip=skip)
@@ -423,6 +472,25 @@ class Office(RuleBasedStateMachine):
         box = self.boxes[mailbox]
         box.renumber(lambda mails: mails[::-1] if turned else mails, box.uidvalidity + step)
 
+    @rule(minutes=st.sampled_from([-10, 0, 10]))
+    def the_portals_clock_is_set(self, minutes: int) -> None:
+        self.clock_is_off = timedelta(minutes=minutes)
+
+    @precondition(lambda self: self.in_portal)
+    @rule(data=st.data())
+    def an_activity_is_deleted(self, data: st.DataObject) -> None:
+        copy = self.in_portal[data.draw(st.sampled_from(range(len(self.in_portal))))]
+        assert copy.activity
+        self.portal.crm.delete_activity(copy.activity)
+        copy.is_deleted = True
+
+    @precondition(lambda self: len(self.copies) > 1 and not self.deals_gone)
+    @rule(number=st.sampled_from([1, 5]))
+    def a_deal_is_deleted(self, number: int) -> None:
+        """What is bound to it stays so (rest.md 8.1); nothing is to be bound to it any more."""
+        self.portal.crm.delete(DEAL, number)
+        self.deals_gone[number] = self.bound_to(number)
+
     @precondition(lambda self: self.in_portal)
     @rule(data=st.data(), chosen=st.sampled_from(CHOSEN_BY_PEOPLE))
     def a_person_moves_by_hand(self, data: st.DataObject, chosen: int) -> None:
@@ -432,7 +500,9 @@ class Office(RuleBasedStateMachine):
         before = self.bound(copy)
         kept = [(each.type_id, each.entity_id) for each in before if not (each.is_deal or each.is_lead)]
         assert copy.activity
-        self.portal.crm.bind_by_hand(copy.activity, *kept, (2, chosen))
+        if chosen in self.deals_gone:
+            return
+        self.portal.crm.bind_by_hand(copy.activity, *kept, (DEAL, chosen))
         if self.bound(copy) == before:
             return
         if not seen:
@@ -457,12 +527,15 @@ class Office(RuleBasedStateMachine):
                 copy.wanted = [frozenset({chosen})]
             elif copy.activity:
                 copy.wanted = [*copy.wanted, frozenset(self.deals(copy))]
+            else:
+                copy.wanted = []  # it stays where Bitrix24 will put it
 
     # ── what is known ─────────────────────────────────────────────────────────────────────────────────────
 
     @property
     def in_portal(self) -> list[Copy]:
-        return [copy for copy in self.copies if copy.activity is not None]
+        """What lies there now."""
+        return [copy for copy in self.copies if copy.activity is not None and not copy.is_deleted]
 
     @property
     def under_way(self) -> list[Copy]:
@@ -486,11 +559,17 @@ class Office(RuleBasedStateMachine):
         return under_way or not given.isdisjoint(message.id for message in mine)
 
     def bound(self, copy: Copy) -> tuple[Binding, ...]:
+        """What its activity is bound to; nothing, where that was deleted."""
         assert copy.activity
+        if copy.is_deleted:
+            return ()
         return tuple(Binding(*pair) for pair in self.portal.crm.bindings(copy.activity))
 
     def deals(self, copy: Copy) -> list[int]:
         return [binding.entity_id for binding in self.bound(copy) if binding.is_deal]
+
+    def bound_to(self, number: int) -> set[int]:
+        return {copy.activity for copy in self.in_portal if copy.activity and number in self.deals(copy)}
 
     def was_seen(self, copy: Copy) -> bool:
         """Whether the service has read what Bitrix24 had bound."""
@@ -553,10 +632,19 @@ class Office(RuleBasedStateMachine):
         told += f"; {message.state}, {message.result}, {message.note}; bound {self.bound(copy)}"
         told += f", at first {copy.bound_by_portal}, people wanted {copy.wanted}"
         event(f"{message.state} {message.result or '-'}")
-        # What a person left, or what is ignored, needs no activity when that comes later.
-        done_with = message.state is State.SETTLED and message.target is None
+        # What a person left, or what is ignored, needs no activity when that comes later; nor is one that
+        # was deleted before it was seen.
+        done_with = (message.state is State.SETTLED and message.target is None) or copy.is_deleted
         assert activities == [copy.activity] or (done_with and not activities), f"wrong activity: {told}"
+        if copy.is_deleted:
+            assert message.state is not State.PAIRED, f"what is gone is still worked on: {told}"
+            return
         deals = frozenset(self.deals(copy))
+        for gone, before in self.deals_gone.items():
+            assert gone not in deals or copy.activity in before, f"it was bound to a deleted deal: {told}"
+        if self.is_about_deleted(copy, message):
+            assert message.state is not State.PAIRED, f"it is not done with: {told}"
+            return
         if copy.wanted:
             assert deals in copy.wanted, f"a person's choice was undone: {told}"
             return
@@ -573,6 +661,13 @@ class Office(RuleBasedStateMachine):
             if len(copies) == 1:
                 assert not self.written(copy), f"something was written where nothing was wrong: {told}"
 
+    def is_about_deleted(self, copy: Copy, message: StoredMessage) -> bool:
+        """Whether a deleted deal has to do with it: then a person decides, or has decided."""
+        deals = {*self.deals(copy), *(each.entity_id for each in copy.bound_by_portal if each.is_deal)}
+        deals |= {number for wanted in copy.wanted for number in wanted}
+        deals |= {target.id for target in (message.target, message.decision.target) if target}
+        return not deals.isdisjoint(self.deals_gone)
+
     def written(self, copy: Copy) -> list[str]:
         """The calls that changed this activity."""
         ours = [
@@ -583,21 +678,38 @@ class Office(RuleBasedStateMachine):
         return [write.method for write in ours if write.method.startswith("crm.activity.")]
 
     def check_notices(self) -> None:
-        for copy in self.copies:
-            subject = copy.mail.name.partition("@")[0].replace("-", "")
-            told = [
+        """A notification is claimed before it is sent: of each claim one comes, and none where it got lost.
+
+        Copies in two mailboxes are two messages, each with an activity and a claim of its own.
+        """
+        for name in {copy.mail.name for copy in self.copies}:
+            subject = f"{name.partition('@')[0].replace('-', '')}x”"
+            told = Counter(
                 notice.user_id
                 for notice in self.portal.notifications
-                if notice.kind == "system" and f"{subject}x" in notice.message
-            ]
-            most = len(self.copies_of(copy.mail.name))
-            for user in set(told):
-                assert told.count(user) <= most, f"user {user} was told twice of {copy.mail.name}"
+                if notice.kind == "system" and subject in notice.message
+            )
+            messages = [found for found in self.on_record if found.envelope.message_id == name]
+            claims = [claim for message in messages for claim in self.eye.traces.notices(message.id).items()]
+            for user in {*told, *(user for user, _ in claims)}:
+                states = [state for claimant, state in claims if claimant == user]
+                sure = states.count("sent")
+                perhaps = sure + states.count("unknown") + states.count("sending")
+                assert told[user] <= perhaps, f"user {user} was told {told[user]} times of {name}: {claims}"
+                assert told[user] >= sure, f"user {user} was told {told[user]} times of {name}: {claims}"
+                assert user in self.responsibles.values()
+            for message in messages:
+                if message.result is Result.MOVED and message.target and message.target.binding.is_deal:
+                    responsible = self.responsibles[message.target.id]
+                    claimed = self.eye.traces.notices(message.id)
+                    assert responsible in claimed, f"nobody tried to tell user {responsible} of {name}"
 
 
-TestOffice = pytest.mark.timeout(600)(Office.TestCase)
+EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "25"))
+
+TestOffice = pytest.mark.timeout(600 + 10 * EXAMPLES)(Office.TestCase)
 TestOffice.settings = settings(
-    max_examples=int(os.environ.get("MACHINE_EXAMPLES", "25")),
+    max_examples=EXAMPLES,
     stateful_step_count=int(os.environ.get("MACHINE_STEPS", "25")),
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import stat
 import subprocess
@@ -18,6 +19,7 @@ from imaprouter.errors import StoreBusy, StoreError, StoreTooNew
 from imaprouter.model import (
     Activity,
     Binding,
+    Contact,
     Deal,
     Decision,
     Direction,
@@ -29,6 +31,7 @@ from imaprouter.model import (
     State,
     Target,
     Tenure,
+    User,
     deal,
 )
 from imaprouter.reasons import why
@@ -267,7 +270,7 @@ def test_first_bindings_are_written_once(journal: Journal, folder: Folder) -> No
     journal.activities.assign(100, number, due=NOW)
     journal.activities.note_first_bindings(100, (Binding(2, 2),), frozenset({9}))
     journal.activities.note_first_bindings(100, (Binding(2, 1),), frozenset())
-    (due,) = journal.activities.due(NOW, 10)
+    (due,) = journal.activities.due(NOW, 10, farthest=NOW + timedelta(hours=2))
     assert due.first_bindings == (Binding(2, 2),)
     assert due.unwanted_leads == frozenset({9})
 
@@ -278,8 +281,19 @@ def test_the_next_attempt_is_set_before_this_one(journal: Journal, folder: Folde
     journal.activities.add([activity()], NOW)
     journal.activities.assign(100, number, due=NOW)
     journal.activities.schedule(100, NOW + timedelta(seconds=15))
-    assert journal.activities.due(NOW, 10) == []
+    assert journal.activities.due(NOW, 10, farthest=NOW + timedelta(hours=2)) == []
     assert journal.activities.next_attempt() == NOW + timedelta(seconds=15)
+
+
+def test_what_a_clock_that_was_wrong_has_written_is_old_enough(journal: Journal, folder: Folder) -> None:
+    """An attempt set for tomorrow is due; a message and an activity of tomorrow have waited long enough."""
+    tomorrow, hour = NOW + timedelta(days=1), timedelta(hours=1)
+    number = journal.messages.add(folder, new_message(target=deal(1)), tomorrow)
+    journal.activities.add([activity()], tomorrow)
+    assert [found.id for found in journal.messages.expired(NOW - hour, NOW + hour, 10)] == [number]
+    assert [found.id for found in journal.activities.unpaired(not_within=(NOW - hour, NOW + hour))] == [100]
+    journal.activities.assign(100, number, due=tomorrow)
+    assert [found.activity.id for found in journal.activities.due(NOW, 10, farthest=NOW + hour)] == [100]
 
 
 def test_a_person_is_notified_once_per_message(journal: Journal, folder: Folder) -> None:
@@ -480,3 +494,70 @@ def test_a_former_responsible_without_a_time_is_refused() -> None:
     row = deal_row(1, 6, FORMER_RESPONSIBLES=[{"USER_ID": 5}])
     with pytest.raises(StoreError, match=r"deals\[0\].*UNTIL"):
         index_of(deals=[row])
+
+
+def staff(index: Index) -> dict[str, User]:
+    """The employees as a decision sees them."""
+    with index.reading():
+        return index.users_by_email(["masha@company.ru", "new@company.ru"])
+
+
+def test_a_decision_sees_what_anybody_has_written_of_the_staff(tmp_path: Path) -> None:
+    """The employees are kept from one decision to the next, but not beyond a change."""
+    index, other = Index(tmp_path / "index.db"), Index(tmp_path / "index.db")
+    masha, new = User(5, "Masha", "masha@company.ru"), User(6, "New", "new@company.ru")
+    assert staff(index) == {}
+    with index.writing():
+        index.put_users([masha], 1)
+    assert staff(index) == staff(index) == {"masha@company.ru": masha}
+    with other.writing():
+        other.put_users([new], 1)
+    assert staff(index) == {"masha@company.ru": masha, "new@company.ru": new}
+    with other.writing():
+        other.put_users([replace(new, active=False)], 1)
+    assert staff(index) == {"masha@company.ru": masha}
+    with index.reading():
+        assert index.user(6) == replace(new, active=False)
+
+
+def test_a_decision_sees_nothing_of_what_was_taken_back(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index.db")
+    masha = User(5, "Masha", "masha@company.ru")
+    with contextlib.suppress(KeyError), index.writing():
+        index.put_users([masha], 1)
+        assert staff(index) == {"masha@company.ru": masha}
+        raise KeyError
+    assert staff(index) == {}
+
+
+def test_one_decision_sees_one_state_of_the_index(tmp_path: Path) -> None:
+    """What another connection commits meanwhile is seen by the next one."""
+    index, other = Index(tmp_path / "index.db"), Index(tmp_path / "index.db")
+    with index.reading():
+        assert index.deal(1) is None
+        with other.writing():
+            other.put_deals([Deal(1)], 1)
+        assert index.deal(1) is None
+    assert index.deal(1) == Deal(1)
+
+
+def test_a_staff_too_large_to_keep_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imaprouter.store.index._MOST_STAFF", 1)
+    index = Index(":memory:")
+    twins = [User(n, f"Masha {n}", "masha@company.ru") for n in (5, 6)]
+    with index.writing():
+        index.put_users(twins, 1)
+    assert staff(index) == {"masha@company.ru": twins[0]}
+    with index.reading():
+        assert index.users([6, 5, 7]) == tuple(twins)
+
+
+def test_what_hangs_on_a_row_comes_in_its_order() -> None:
+    """The first contact and the first company are the primary ones, whatever their numbers."""
+    index = Index(":memory:")
+    whole = Deal(1, contact_ids=(30, 10, 20), observer_ids=(7, 9))
+    with index.writing():
+        index.put_deals([whole, Deal(2, company_id=4), Deal(3, contact_ids=(10,))], 1)
+        index.put_contacts([Contact(10, "Anna", 1, (9, 4, 6), ("a@x.ru", "b@x.ru"))], 1)
+    assert index.deals_of([10], [4]) == (whole, Deal(2, company_id=4), Deal(3, contact_ids=(10,)))
+    assert index.client("b@x.ru").contacts == (Contact(10, "Anna", 1, (9, 4, 6), ("a@x.ru", "b@x.ru")),)

@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from certificates import expired_certificate
 from dovecot import Dovecot
 from imap_peer import QUICK, Peer, server
 from office import Office, sample_letter
@@ -120,9 +121,27 @@ def test_the_portals_name_is_verified(dovecot: Dovecot) -> None:
     """The certificate is for 127.0.0.1."""
     with https(server_context(dovecot)) as (where, paths):
         other = where.replace("127.0.0.1", "localhost")
-        with pytest.raises(PortalUnreachable, match="Hostname mismatch"):
+        with pytest.raises(PortalUnreachable, match="Hostname mismatch") as caught:
             ask(f"https://{other}", str(dovecot.ca_file))
         assert paths == []
+    assert "the name that the portal's certificate is made for" in caught.value.advice
+
+
+def test_what_ended_is_not_believed_though_its_authority_is(tmp_path: Path) -> None:
+    """Of a portal, and of a mail server: no other ca_file would help, and none is asked for."""
+    with https(expired_certificate(tmp_path)) as (where, paths):
+        with pytest.raises(PortalUnreachable, match="certificate has expired") as portals:
+            ask(f"https://{where}", str(tmp_path / "expired.pem"))
+        assert paths == []
+        account = Account(
+            "sales", "127.0.0.1", int(where.partition(":")[2]), "implicit", "u", "correct-horse"
+        )
+        account = replace(account, ca_file=str(tmp_path / "expired.pem"))
+        with pytest.raises(MailboxError, match="certificate has expired") as mails:
+            Session(account, ["From"], timeouts=QUICK).connect()
+    for caught in (portals.value, mails.value):
+        assert "renew" in caught.advice
+        assert "ca_file" not in caught.advice
 
 
 def test_a_portal_below_tls_1_2_is_refused(dovecot: Dovecot) -> None:
@@ -180,16 +199,17 @@ def test_starttls_is_not_skipped_for_a_session_that_is_logged_in_already(dovecot
     heard: list[bytes] = []
 
     def handler(peer: Peer) -> None:
-        peer.capabilities = "IMAP4rev1 STARTTLS"
         peer.send(b"* PREAUTH welcome\r\n")
-        try:
-            peer.until("NOTHING OF THAT NAME")
-        finally:
-            heard.append(b"over")
+        while line := peer.read():
+            tag, command, *_ = line.split()
+            heard.append(command)
+            said = {b"CAPABILITY": b"* CAPABILITY IMAP4rev1 STARTTLS AUTH=PLAIN\r\n"}.get(command, b"")
+            # RFC 3501: STARTTLS is not for a session that is logged in.
+            peer.send(said + tag + (b" BAD no\r\n" if command == b"STARTTLS" else b" OK .\r\n"))
 
     with server(handler) as account, pytest.raises(MailboxError):
         Session(modern(account, dovecot, "starttls"), ["From"], timeouts=QUICK).connect()
-    assert heard == [b"over"]
+    assert set(heard) - {b"CAPABILITY", b"LOGOUT"} <= {b"STARTTLS"}
 
 
 @pytest.mark.parametrize("answer", [b"NO not now", b"BAD what", b"NO [ALERT] use LOGIN"])

@@ -21,6 +21,7 @@ from imaprouter.cli import cli
 from imaprouter.config import AlertSettings
 from imaprouter.errors import ImaprouterError, MailboxError, PortalDenied
 from imaprouter.language import language
+from imaprouter.log import register_secret
 from imaprouter.model import State
 from imaprouter.pulse import PulseWriter
 from imaprouter.standing import (
@@ -323,6 +324,7 @@ def test_status_needs_no_server(office: Office, own_dovecot: Dovecot) -> None:
     assert (found["running"], found["incidents"]) == (False, [])
     assert "1 review, the oldest since" in imaprouter(office, "status").stdout
     imaprouter(office, "health")
+    assert imaprouter(office, "journal", "check").exit_code == 0
     assert {path.name: path.read_bytes() for path in office.folder.iterdir()} == before
 
 
@@ -391,12 +393,32 @@ def test_before_the_first_run_there_is_advice(office: Office) -> None:
     assert not (office.folder / "imaprouter.db").exists()
 
 
-def test_no_password_is_in_status_or_alert(office: Office) -> None:
-    """Whatever a part wrote down."""
-    with office.journal() as journal, journal.transaction():
-        journal.parts.fails(INBOX, "NO login", "MailboxLoginRefused", NOW)
-    shown = imaprouter(office, "status").stdout + imaprouter(office, "health").stdout
-    assert office.dovecot.password not in shown
+def test_health_names_the_file_that_is_damaged(office: Office) -> None:
+    """The index, while the journal is whole; with what helps."""
+    office.run_once()
+    (office.folder / "imaprouter-index.db").write_bytes(b"no database" * 1000)
+    result = imaprouter(office, "health")
+    assert (result.exit_code, result.stdout.partition(":")[0]) == (1, "failed  index")
+    assert "the index: the next start rebuilds it" in result.stdout
+
+
+def test_what_a_server_repeats_of_a_password_is_not_written_down(office: Office) -> None:
+    """Neither in the journal, nor where it is shown from there."""
+    office.run_once()
+    register_secret(office.dovecot.password)
+    error = MailboxError(f"NO who is {office.dovecot.password}?")
+    PulseWriter(office.folder / "imaprouter.db", INBOX, threading.Event()).fails(error)
+    assert status(office)["folders"][0]["last_error"]["error"] == "NO who is ***?"
+    for words in (["status"], ["health"]):
+        assert "NO who is ***?" in imaprouter(office, *words).stdout
+
+
+def test_the_portals_wrong_clock_does_not_date_the_last_refresh(office: Office) -> None:
+    """`status --json` and `status` tell it by our clock."""
+    office.run_once()
+    with closing(sqlite3.connect(office.folder / "imaprouter-index.db")) as connection, connection:
+        connection.execute("UPDATE facts SET value = ? WHERE name = 'refreshed_at'", (ago(-5 * HOUR),))
+    assert datetime.fromisoformat(status(office)["index"]["last_refresh"]) <= datetime.now(UTC)
 
 
 # ── what is wrong, and whom to tell: pure ─────────────────────────────────────────────────────────────────

@@ -294,6 +294,41 @@ def test_whatever_request_is_lost_the_same_command_ends_it(office: Office, fault
     assert office.messages()[0].result is Outcome.UNDONE
 
 
+@pytest.mark.parametrize("result", [7, "yes", None, {}, []], ids=repr)
+def test_an_answer_that_confirms_nothing_ends_nothing(office: Office, result: object) -> None:
+    """It may or may not have been carried out: the same command looks, and goes on."""
+    (activity,) = to_masha(office)
+    before = state(office, activity)
+    office.run_once()
+    number = office.messages()[0].id
+    office.portal.faults.add("wrong_result", method="crm.activity.binding.move", result=result)
+    assert imaprouter(office, "undo", number).exit_code == 75
+    assert office.deals(activity) == [1]
+    with office.journal() as journal:
+        back = [write for write in journal.traces.writes(number) if write.rule == "undo"]
+        assert [write.outcome for write in back] == ["outcome unknown"]
+    assert imaprouter(office, "undo", number).exit_code == 0
+    assert state(office, activity) == before
+
+
+@pytest.mark.parametrize("kind", ["command_error", "wrong_result"])
+def test_bindings_that_may_not_be_read_any_more_are_gone_on_with(office: Office, kind: Fault) -> None:
+    """An empty list says the same: no activity is bound to nothing. The other activity is put back."""
+    first, second = to_masha(office, 2)
+    before = state(office, first), state(office, second)
+    office.run_once()
+    method = "crm.activity.binding.list"
+    office.portal.faults.add(kind, method=method, skip=2, code="ACCESS_DENIED", result=[])
+    result = imaprouter(office, "undo", "--since", "2026-01-01", "--json")
+    assert result.exit_code == 1
+    ended = {one["activity"]: (one["outcome"], one["reason"]) for one in said(result)}
+    assert ended == {first: ("failed", "refused"), second: ("undone", None)}
+    office.run_once()
+    assert {message.result for message in office.messages()} == {Outcome.UNDONE}
+    assert imaprouter(office, "undo", "--since", "2026-01-01").exit_code == 0
+    assert (state(office, first), state(office, second)) == before
+
+
 def test_a_person_acts_while_an_undo_is_broken_off(office: Office) -> None:
     (activity,) = to_masha(office)
     office.portal.crm.bind_by_hand(activity, (3, 20), (2, 2), (2, 3))

@@ -27,12 +27,13 @@ from imaprouter.binder.orders import (
     send,
 )
 from imaprouter.bitrix24 import writes
-from imaprouter.bitrix24.activities import activities_by_id, bindings
-from imaprouter.bitrix24.clients import automatic_leads
+from imaprouter.bitrix24.activities import activities_by_id, bindings, bindings_beside
+from imaprouter.bitrix24.clients import automatic_leads, deal_lists, listed_deals
+from imaprouter.bitrix24.commands import BATCH_SIZE
 from imaprouter.bitrix24.portal import Portal
 from imaprouter.errors import PortalError, PortalOutcomeUnknown, PortalRefused
 from imaprouter.log import event
-from imaprouter.model import Deal, Result, State, Target
+from imaprouter.model import Binding, Deal, EntityType, Result, State, Target
 from imaprouter.notice import notice
 from imaprouter.plan import Course
 from imaprouter.policy import BindingPolicy
@@ -51,6 +52,8 @@ RETRY_AFTER = tuple(timedelta(seconds=seconds) for seconds in (15, 30, 60, 120, 
 RETRY_REFUSED = timedelta(hours=1)
 
 
+#: What each activity is bound to, or why that cannot be read.
+Bound = Mapping[int, tuple[Binding, ...] | PortalError]
 #: Is told which jobs are about to be judged.
 Reconsider = Callable[[Sequence[Job]], None]
 
@@ -77,10 +80,15 @@ class Correction:
 
         Raises PortalError when targets cannot be looked up; the next attempt is scheduled by then.
         """
-        jobs = self._take_up(now)
+        taken_up = self._take_up(now)
+        seen_right = [job for job in taken_up if self._is_seen_right(job, now)]
+        for job in seen_right:
+            self._settle(job, Result.ALREADY_RIGHT, now)
+        jobs = [job for job in taken_up if job not in seen_right]
         if not jobs:
-            return 0
-        jobs = self._with_first_bindings(self._read(jobs, now))
+            return len(taken_up)
+        found, deals = self._ask_first(jobs)
+        jobs = self._with_first_bindings(self._readable(jobs, found, now))
         self._reconsider(jobs)
         jobs = [job for job in (self._as_decided_now(job, now) for job in jobs) if job]
         courses = {job.id: self._course(job) for job in jobs}
@@ -91,12 +99,12 @@ class Correction:
                 self._settle_person(job, now)
         change = [job for job in jobs if courses[job.id] is Course.CHANGE]
         finish = [job for job in jobs if courses[job.id] is Course.FINISH]
-        targets = Targets(self._portal, {job.target for job in change + finish})
+        targets = Targets(self._portal, {job.target for job in change + finish}, deals)
         change, finish = (
             [job for job in some if self._is_allowed(job, targets, now)] for some in (change, finish)
         )
         self._finish(finish + self._change(change, now), targets, now)
-        return len(courses)
+        return len(seen_right) + len(courses)
 
     # ── taking up ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -104,7 +112,7 @@ class Correction:
         """What is due, with the time of its next attempt written first: a crash does not repeat at once."""
         jobs = []
         with self._journal.transaction():
-            for paired in self._journal.activities.due(now, ROUND):
+            for paired in self._journal.activities.due(now, ROUND, farthest=now + 2 * RETRY_REFUSED):
                 message = self._journal.messages.get(paired.message_id)
                 if not message or not message.target:
                     self._journal.activities.unschedule(paired.activity.id)
@@ -114,9 +122,39 @@ class Correction:
                     self._journal.activities.schedule(paired.activity.id, now + wait)
         return jobs
 
+    def _is_seen_right(self, job: Job, now: datetime) -> bool:
+        """Whether the poll of this very round has shown all there is to know: nothing more is asked then.
+
+        The mail sync leaves one deal at most, and makes it the owner (rest.md 2.8); nobody has touched the
+        activity since it was made, for that stamps LAST_UPDATED (rest.md 2.7).
+        """
+        activity = job.paired.activity
+        return (
+            job.paired.first_seen_at == now
+            and job.paired.first_bindings is None
+            and activity.owner == job.target.binding
+            and job.target.type is EntityType.DEAL
+            and activity.updated_at is not None
+            and activity.updated_at == activity.created_at
+            and not job.message.person_target
+            and self._policy.replace == "deals"
+        )
+
     def _read(self, jobs: Sequence[Job], now: datetime) -> list[Job]:
         """The jobs with what is bound now; without those whose activity cannot be read."""
-        found = bindings(self._portal, [job.id for job in jobs])
+        return self._readable(jobs, bindings(self._portal, [job.id for job in jobs]), now)
+
+    def _ask_first(self, jobs: Sequence[Job]) -> tuple[Bound, dict[int, Deal]]:
+        """What is bound now, and the deals that are targets, as far as the same requests have room."""
+        wanted = {job.target.id for job in jobs if job.target.type is EntityType.DEAL}
+        lists = deal_lists(wanted)
+        room = -len(jobs) % BATCH_SIZE
+        found, answers = bindings_beside(
+            self._portal, [job.id for job in jobs], lists if len(lists) <= room else ()
+        )
+        return found, listed_deals(answers, wanted)
+
+    def _readable(self, jobs: Sequence[Job], found: Bound, now: datetime) -> list[Job]:
         readable = []
         for job in jobs:
             answer = found[job.id]
@@ -272,7 +310,9 @@ class Correction:
         """Responsible and notification of the deal, then settled."""
         if not jobs:
             return
-        shown = activities_by_id(self._portal, [job.id for job in jobs])
+        # What the poll of this round has shown need not be asked for; a move leaves the responsible alone.
+        shown = {job.id: job.paired.activity for job in jobs if job.paired.first_seen_at == now}
+        shown |= activities_by_id(self._portal, [job.id for job in jobs if job.id not in shown])
         orders: list[Order] = []
         for job in jobs:
             deal = targets.deal(job.target)
@@ -291,7 +331,7 @@ class Correction:
                         after={"responsible_id": deal.responsible_id},
                     )
                 )
-            if self._policy.notify:
+            if self._policy.notify and not job.message.past:
                 orders.append(self._notification(job, deal))
         orders = [order for order in orders if not order.user_id or self._claim(order, now)]
         errors = self._send(orders)
@@ -365,7 +405,9 @@ class Correction:
         self, job: Job, result: Result, now: datetime, *, note: str = "", person_target: Target | None = None
     ) -> None:
         with self._journal.transaction():
-            self._journal.activities.settle(job.id, job.bound, now)
+            # What was never read is not on record as 'bound to nothing'.
+            bound = job.bound if job.bound or job.paired.first_bindings is not None else None
+            self._journal.activities.settle(job.id, bound, now)
             self._journal.messages.set_state(
                 job.message.id, State.SETTLED, now, result=result, note=note, person_target=person_target
             )

@@ -40,7 +40,7 @@ LOOK_EVERY = 1.0
 LEARN_EVERY = 60.0
 # Messages asked for by their times before they are reported missing.
 EXPIRE_ROUND = 100
-# News of many messages one after the other ask once.
+# A person's answer and a due attempt wait as long at least.
 SHORTEST_PAUSE = 1.0
 
 
@@ -132,20 +132,12 @@ class BinderLoop:
             journal,
             self._policy,
             language=self._language,
-            reconsider=lambda jobs: self._reconsider(journal, knowledge, jobs, now),
+            reconsider=lambda jobs: decide_strange_again(
+                self._portal, journal, knowledge, self._watched, jobs, now
+            ),
         )
         done += correction.attempt(now)
         return done + self._expire(journal, pairs, now)
-
-    def _reconsider(self, journal: Journal, knowledge: Knowledge, jobs: Sequence[Job], now: datetime) -> None:
-        """A bound deal that the index does not know may be younger than the last refresh, and right."""
-        strange = {
-            job.message.id: unknown
-            for job in jobs
-            if (unknown := [b.entity_id for b in job.bound if b.is_deal and not knowledge.deal(b.entity_id)])
-        }
-        if strange:
-            reconsider(self._portal, journal, knowledge, self._watched, strange, now)
 
     def _expire(self, journal: Journal, pairs: Pairs, now: datetime) -> int:
         """Before a message is reported missing, the portal is asked for exactly its activity; new pairs."""
@@ -171,8 +163,9 @@ class BinderLoop:
     def _wait(self, journal: Journal, seconds: float) -> None:
         """Until there is something to do: a message (its recorder wakes us), an answer (another process)."""
         end = time.monotonic() + seconds
-        earliest = self._polled + SHORTEST_PAUSE
-        look_at = earliest
+        look_at = self._polled + SHORTEST_PAUSE
+        # Under load a message comes every moment: they share the polls that are due anyway.
+        earliest = self._polled + max(SHORTEST_PAUSE, self._policy.poll_every.total_seconds())
         while not self._stop.is_set() and (now := time.monotonic()) < end:
             if self._news.is_set() and now >= earliest:
                 return
@@ -181,3 +174,21 @@ class BinderLoop:
                     return
                 look_at = now + LOOK_EVERY
             self._stop.wait(min(end - now, 0.2))
+
+
+def decide_strange_again(
+    portal: Portal,
+    journal: Journal,
+    knowledge: Knowledge,
+    watched: Callable[[str, str], WatchedFolder | None],
+    jobs: Sequence[Job],
+    now: datetime,
+) -> None:
+    """A bound deal that the index does not know may be younger than the last refresh, and right."""
+    strange = {
+        job.message.id: unknown
+        for job in jobs
+        if (unknown := [b.entity_id for b in job.bound if b.is_deal and not knowledge.deal(b.entity_id)])
+    }
+    if strange:
+        reconsider(portal, journal, knowledge, watched, strange, now)

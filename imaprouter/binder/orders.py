@@ -12,9 +12,9 @@ from imaprouter import plan
 from imaprouter.audit import PERSON, Fields, Kind
 from imaprouter.bitrix24 import writes
 from imaprouter.bitrix24.clients import companies_by_id, contacts_by_id, deals_by_id, leads_by_id
-from imaprouter.bitrix24.commands import BATCH, Answer, Command
+from imaprouter.bitrix24.commands import BATCH, Command
 from imaprouter.bitrix24.portal import Portal
-from imaprouter.errors import PortalDenied, PortalError, PortalOutcomeUnknown, PortalRefused
+from imaprouter.errors import PortalDenied, PortalError, PortalOutcomeUnknown
 from imaprouter.log import event
 from imaprouter.model import Binding, Deal, EntityType, Target
 from imaprouter.plan import Add, Delete, Move, Step
@@ -113,7 +113,7 @@ def send(
             for order in orders
         ]
     answers = portal.batch([order.command for order in orders])
-    errors = [error_of(order, answer) for order, answer in zip(orders, answers, strict=True)]
+    errors = [writes.error_of(order.command, answer) for order, answer in zip(orders, answers, strict=True)]
     with journal.transaction():
         for order, number, error in zip(orders, numbers, errors, strict=True):
             journal.traces.finish_write(number, outcome_of(order.command, error))
@@ -137,16 +137,19 @@ class Targets:
     What may not be read bars only the targets of its own kind. Raises PortalError for temporary trouble.
     """
 
-    def __init__(self, portal: Portal, targets: Iterable[Target]) -> None:
+    def __init__(self, portal: Portal, targets: Iterable[Target], seen: Mapping[int, Deal]) -> None:
+        """`seen`: deals that the portal has shown a moment ago; they are not asked for again."""
         ids: dict[EntityType, list[int]] = {kind: [] for kind in EntityType}
         for target in targets:
             ids[target.type].append(target.id)
         self._found: dict[EntityType, Mapping[int, object]] = {}
         self._errors: dict[EntityType, PortalError] = {}
+        self._found[EntityType.DEAL] = seen
+        ids[EntityType.DEAL] = [number for number in ids[EntityType.DEAL] if number not in seen]
         for kind, find in _FINDERS.items():
             if ids[kind]:
                 try:
-                    self._found[kind] = find(portal, ids[kind])
+                    self._found[kind] = {**self._found.get(kind, {}), **find(portal, ids[kind])}
                 except PortalError as error:
                     if error.temporary:
                         raise
@@ -154,7 +157,7 @@ class Targets:
 
     def error(self, target: Target) -> PortalError | None:
         """Why it is not known whether the target exists."""
-        return self._errors.get(target.type)
+        return None if self.exists(target) else self._errors.get(target.type)
 
     def exists(self, target: Target) -> bool:
         return target.id in self._found.get(target.type, {})
@@ -186,15 +189,6 @@ def origin_id(job: Job) -> str:
     """A durable mark: the same for the same mail of the same mailbox (mail-internals 3.6)."""
     identity = job.message.envelope.message_id or job.message.envelope.fingerprint
     return hashlib.sha256(f"{job.message.mailbox}|{identity}".encode()).hexdigest()
-
-
-def error_of(order: Order, answer: Answer) -> PortalError | None:
-    """Why a command failed. A notification to nobody is answered with false, not an error (5.1)."""
-    if isinstance(answer, PortalError):
-        return answer
-    if answer is False:
-        return PortalRefused(f"{order.command.method}: the portal answers no", method=order.command.method)
-    return None
 
 
 def outcome_of(command: Command, error: PortalError | None) -> str:

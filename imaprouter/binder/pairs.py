@@ -16,13 +16,21 @@ logger = logging.getLogger(__name__)
 
 # A second copy of a mail may still be on its way over IMAP; after that its activity follows the first's.
 TWIN_GRACE = timedelta(minutes=5)
+# What is on record as of later than this was written by a clock that was wrong: then it is old enough.
+CLOCK_STEP = timedelta(hours=1)
 
 
 class Pairs:
-    def __init__(self, journal: Journal, mailbox_emails: Mapping[str, frozenset[str]]) -> None:
-        """`mailbox_emails`: mailbox name to the addresses by which the portal may call it."""
+    def __init__(
+        self, journal: Journal, mailbox_emails: Mapping[str, frozenset[str]], *, past: bool = False
+    ) -> None:
+        """`mailbox_emails`: mailbox name to the addresses by which the portal may call it.
+
+        `past`: all copies are on record, and nothing is to be done for an activity before somebody says so.
+        """
         self._journal = journal
         self._mailbox_emails = mailbox_emails
+        self._past = past
 
     def find(self, now: datetime) -> int:
         """Pair what can be paired; returns the number of new pairs."""
@@ -43,13 +51,13 @@ class Pairs:
 
     def expiring(self, now: datetime, wait: timedelta, limit: int) -> list[datetime]:
         """The times at which the activities of messages would start that are about to be reported missing."""
-        messages = self._journal.messages.expired(now - wait, limit)
+        messages = self._journal.messages.expired(now - wait, now + CLOCK_STEP, limit)
         moments = {message.internal_date for message in messages}
         return sorted(moments | {message.envelope.date for message in messages if message.envelope.date})
 
     def expire(self, now: datetime, wait: timedelta, limit: int) -> int:
         """Report messages whose activity did not appear within `wait`; returns how many."""
-        expired = self._journal.messages.expired(now - wait, limit)
+        expired = self._journal.messages.expired(now - wait, now + CLOCK_STEP, limit)
         with self._journal.transaction():
             for message in expired:
                 note = message.note or "Bitrix24 made no activity of it within binding.wait"
@@ -61,7 +69,8 @@ class Pairs:
 
     def _find_twins(self, now: datetime) -> int:
         """A second activity of one mail goes where the first went (mail-internals 3.6)."""
-        left = self._journal.activities.unpaired(seen_before=now - TWIN_GRACE)
+        young = None if self._past else (now - TWIN_GRACE, now + CLOCK_STEP)
+        left = self._journal.activities.unpaired(not_within=young)
         messages = self._journal.messages.paired_near(_seconds(left)) if left else []
         found = []
         with self._journal.transaction():
@@ -74,7 +83,7 @@ class Pairs:
         return len(found)
 
     def _assign(self, message: StoredMessage, activity: Activity, now: datetime) -> None:
-        nothing_to_do = message.waits_for_person or message.target is None
+        nothing_to_do = self._past or message.waits_for_person or message.target is None
         self._journal.activities.assign(activity.id, message.id, due=None if nothing_to_do else now)
         if not nothing_to_do:
             self._journal.messages.set_state(message.id, State.PAIRED, now)

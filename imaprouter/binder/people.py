@@ -7,6 +7,8 @@ with those that were there when we were done: our own writes bump LAST_UPDATED a
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from imaprouter import plan
@@ -78,8 +80,8 @@ class People:
         for page in email_activities_updated(self._portal, since):
             newest = max([newest, *(found.updated_at for found in page if found.updated_at)])
             for start in range(0, len(page), ROUND):
-                numbers = [found.id for found in page[start : start + ROUND]]
-                learned += self._compare(self._journal.answers.of_activities(numbers), now)
+                shown = {found.id: found.owner for found in page[start : start + ROUND]}
+                learned += self._compare(self._journal.answers.of_activities(list(shown)), shown, now)
         with self._journal.transaction():
             self._journal.facts.set(_SINCE, str(to_text(newest)))
         return learned
@@ -158,12 +160,18 @@ class People:
             for paired in known:
                 self._journal.activities.resume(paired.activity.id, now)
 
-    def _compare(self, watched: list[Watched], now: datetime) -> int:
-        if not watched:
+    def _compare(self, watched: list[Watched], owners: Mapping[int, Binding | None], now: datetime) -> int:
+        """Look for changed bindings. Where the owner was right from the first, it tells by itself."""
+        known = [
+            replace(each, bindings=(each.owner,)) if each.owner and each.bindings is None else each
+            for each in watched
+            if each.bindings is not None or (each.owner and owners[each.activity_id] != each.owner)
+        ]
+        if not known:
             return 0
-        found = bindings(self._portal, [each.activity_id for each in watched])
+        found = bindings(self._portal, [each.activity_id for each in known])
         changed = 0
-        for each in watched:
+        for each in known:
             bound = found[each.activity_id]
             if isinstance(bound, PortalError) or each.bindings is None:
                 continue

@@ -1,7 +1,7 @@
 """What waits for a person is told to those who can decide: once for each message and person, with links.
 
-Past mail is never asked about: nothing that was read before `review.notify` was turned on, or days before it
-was read.
+Past mail is never asked about: nothing that `backfill` put on record, nothing that was read before
+`review.notify` was turned on, or days after it came.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ class Undo:
                 yield job, job.ends(Fate.KEPT, Kept.GONE)
             else:
                 yield job, job.ends(Fate.FAILED, Kept.REFUSED, str(answer))
-        targets = Targets(self._portal, {target for job in found for target in _wanted(job)})
+        targets = Targets(self._portal, {target for job in found for target in _wanted(job)}, {})
         for job in found:
             unknown = [target for target in _wanted(job) if targets.error(target)]
             gone = [target for target in _wanted(job) if target not in unknown and not targets.exists(target)]
@@ -168,7 +168,9 @@ class Undo:
             failures = self._send([_order(job, job.steps[0]) for job in jobs])
             moved: list[_Job] = []
             for each, bound in self._again(jobs):
-                if bound is None or not each.reversal.is_ours(bound):
+                if isinstance(bound, PortalError):
+                    yield each.ends(Fate.FAILED, Kept.REFUSED, str(bound))
+                elif bound is None or not each.reversal.is_ours(bound):
                     touched = each if bound is None else replace(each, bound=bound)
                     self._leave_to_person(touched)
                     yield touched.ends(Fate.KEPT, Kept.GONE if bound is None else Kept.CHANGED)
@@ -203,17 +205,20 @@ class Undo:
                     note=f"undone: back to {_named(job.reversal.goal)}",
                 )
 
-    def _again(self, jobs: Sequence[_Job]) -> Iterator[tuple[_Job, tuple[Binding, ...] | None]]:
-        """What is bound after the write; None: the activity is gone."""
+    def _again(self, jobs: Sequence[_Job]) -> Iterator[tuple[_Job, tuple[Binding, ...] | PortalError | None]]:
+        """What is bound after the write; None: the activity is gone; or why that may not be read.
+
+        Raises PortalError for temporary trouble.
+        """
         answers = bindings(self._portal, [job.id for job in jobs]) if jobs else {}
         for job in jobs:
             answer = answers[job.id]
-            if not isinstance(answer, PortalError):
-                yield job, answer
-            elif isinstance(answer, PortalRefused) and answer.code == "not_found":
+            if isinstance(answer, PortalRefused) and answer.code == "not_found":
                 yield job, None
-            else:
+            elif isinstance(answer, PortalError) and answer.temporary:
                 raise answer
+            else:
+                yield job, answer
 
     def _finish(self, jobs: Sequence[_Job]) -> Iterator[Undone]:
         orders = [_field_order(job, field) for job in jobs for field in job.fields]

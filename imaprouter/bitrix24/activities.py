@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from imaprouter.bitrix24 import rows
-from imaprouter.bitrix24.commands import Command, value
+from imaprouter.bitrix24.commands import Answer, Command, value
 from imaprouter.bitrix24.listing import PAGE, Listing, by_ids, pages
 from imaprouter.bitrix24.portal import Portal
 from imaprouter.bitrix24.values import Row, integer, moment
 from imaprouter.bitrix24.values import rows as table
-from imaprouter.errors import PortalError
+from imaprouter.errors import PortalDenied, PortalError, PortalOutcomeUnknown
 from imaprouter.model import Activity, Binding
 
 #: Ids are given in the order of insertion, not of commit: a long transaction of the mail sync may show an id
@@ -62,6 +62,21 @@ def email_activities(
     return pages(portal, Listing(_EMAILS.method, _EMAILS.params, _EMAILS.parse, condition, accept))
 
 
+def email_activities_of(portal: Portal, since: datetime, until: datetime) -> Iterator[list[Activity]]:
+    """E-mail activities whose letter was written in this time, both ends included, at most 2,500 at a time.
+
+    For the past: a mailbox that is connected late has CREATED of that day for all of its mail.
+    """
+    low, high = since.replace(microsecond=0), until.replace(microsecond=0)
+
+    def accept(row: Row) -> bool:
+        written = moment(row.get("START_TIME"))
+        return rows.is_email(row) and written is not None and low <= written <= high
+
+    condition = {**_EMAILS.filter, ">=START_TIME": low, "<=START_TIME": high}
+    return pages(portal, Listing(_EMAILS.method, _EMAILS.params, _EMAILS.parse, condition, accept))
+
+
 def email_activities_updated(portal: Portal, since: datetime) -> Iterator[list[Activity]]:
     """E-mail activities that anything touched at that time or later, at most 2,500 at a time.
 
@@ -95,14 +110,41 @@ def activities_by_id(portal: Portal, ids: Sequence[int]) -> dict[int, Activity]:
 def bindings(portal: Portal, activity_ids: Sequence[int]) -> dict[int, tuple[Binding, ...] | PortalError]:
     """What each activity is bound to, in the portal's order, or why that cannot be read.
 
-    Only objects that the webhook may read are named (rest.md 2.7).
+    Only objects that the webhook may read are named (rest.md 2.7), and no activity is without any: an empty
+    list is PortalDenied. PHP writes a list without some of its rows as a map with numbers, and never an empty
+    one as `{}`: that, or a row that is no binding, tells nothing.
     """
+    return bindings_beside(portal, activity_ids, ())[0]
+
+
+def bindings_beside(
+    portal: Portal, activity_ids: Sequence[int], others: Sequence[Command]
+) -> tuple[dict[int, tuple[Binding, ...] | PortalError], list[Answer]]:
+    """The same, and the answers of other commands in the same batches."""
     wanted = list(dict.fromkeys(activity_ids))
-    answers = portal.batch([binding_list(number) for number in wanted])
-    return {
-        number: answer if isinstance(answer, PortalError) else rows.bindings(answer)
-        for number, answer in zip(wanted, answers, strict=True)
+    answers = portal.batch([*(binding_list(number) for number in wanted), *others])
+    found = {
+        number: _bindings(number, answer)
+        for number, answer in zip(wanted, answers[: len(wanted)], strict=True)
     }
+    return found, answers[len(wanted) :]
+
+
+def _bindings(activity_id: int, answer: Answer) -> tuple[Binding, ...] | PortalError:
+    if isinstance(answer, PortalError):
+        return answer
+    found, method = rows.bindings(answer), "crm.activity.binding.list"
+    # What is read in part, or as nothing bound, would look like a person's hand.
+    if (isinstance(answer, dict) and not answer) or len(found) != len(answer):
+        return PortalOutcomeUnknown(f"{method}: answered with {str(answer)[:40]!r}", method=method)
+    if not found:
+        return PortalDenied(
+            f"activity {activity_id} is bound to nothing that the webhook may see",
+            code="access_denied",
+            method=method,
+            advice="give the webhook's user the right to read all deals, leads, contacts and companies",
+        )
+    return found
 
 
 def binding_list(activity_id: int) -> Command:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import idna
 
-from imaprouter.bitrix24.commands import Command, value
+from imaprouter.bitrix24.commands import Answer, Command, value
 from imaprouter.bitrix24.index import (
     company_listing,
     contact_listing,
@@ -16,10 +16,10 @@ from imaprouter.bitrix24.index import (
     lead_listing,
     with_companies,
 )
-from imaprouter.bitrix24.listing import Listing, by_ids, pages
+from imaprouter.bitrix24.listing import PAGE, Listing, by_ids, pages
 from imaprouter.bitrix24.portal import Portal
-from imaprouter.bitrix24.values import Row, ids, integer, mapping, text
-from imaprouter.errors import PortalRefused
+from imaprouter.bitrix24.values import Row, chunks, ids, integer, mapping, rows, text
+from imaprouter.errors import PortalError, PortalRefused
 from imaprouter.model import Client, Company, Contact, Deal, Lead, sorted_ids
 
 _MAIL_SYNC = "email-tracker"
@@ -31,6 +31,19 @@ T = TypeVar("T", Deal, Contact, Company, Lead)
 def deals_by_id(portal: Portal, deal_ids: Sequence[int]) -> dict[int, Deal]:
     """The deals with these ids; those that do not exist or cannot be read are left out. Also for the rest."""
     return _by_id(by_ids(portal, deal_listing(), deal_ids))
+
+
+def deal_lists(deal_ids: Iterable[int]) -> list[Command]:
+    """The commands behind `deals_by_id`, for a batch of one's own; `listed_deals` reads their answers."""
+    listing = deal_listing()
+    return [listing.command({"@id": list(group)}) for group in chunks(sorted(set(deal_ids)), PAGE)]
+
+
+def listed_deals(answers: Iterable[Answer], deal_ids: Iterable[int]) -> dict[int, Deal]:
+    """Those of these deals that the answers show; an error shows none."""
+    found = [row for answer in answers if not isinstance(answer, PortalError) for row in rows(answer)]
+    wanted = set(deal_ids)
+    return {deal.id: deal for deal in deal_listing().values(found) if deal.id in wanted}
 
 
 def contacts_by_id(portal: Portal, contact_ids: Sequence[int]) -> dict[int, Contact]:

@@ -14,6 +14,8 @@ from imaprouter.errors import PortalError, PortalOutcomeUnknown
 
 #: The method that carries the others.
 BATCH = "batch"
+#: The only method read in batches that answers with a plain value.
+SERVER_TIME = "server.time"
 #: The portal executes the first fifty commands of a batch and no more.
 BATCH_SIZE = 50
 
@@ -90,6 +92,8 @@ def _tells(command: Command, found: Any) -> bool:
 
     An empty list is `[]` (rest.md 1.6), and crm.item.list has its own in `items` (4.2).
     """
+    if command.method == SERVER_TIME:
+        return isinstance(found, str)
     if command.method == "crm.item.list":
         found = found.get("items") if isinstance(found, dict) else None
     return not command.read or isinstance(found, dict | list)

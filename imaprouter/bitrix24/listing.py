@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from imaprouter.bitrix24.commands import BATCH_SIZE, Answer, Command, reference, value
 from imaprouter.bitrix24.portal import Portal
@@ -24,6 +24,7 @@ _FIRST_PAGES = 8
 _BLOCKED_ROUNDS, _BLOCKED_WAIT = 15, 60.0
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 def _any_row(row: Row) -> bool:
@@ -71,25 +72,51 @@ class Listing(Generic[T]):
         return [self.parse(row) for row in found if self.accept(row)]
 
 
-class _Walk:
-    """How far one listing has been read."""
+class Source(Protocol[T_co]):
+    """What is read in several commands, of which each request carries some."""
 
-    def __init__(self, listing: Listing[Any], last: int) -> None:
+    @property
+    def done(self) -> bool: ...
+    @property
+    def most(self) -> int:
+        """How many commands of one request are of use to it."""
+
+    @property
+    def blocked(self) -> PortalBusy | None:
+        """Why it has to wait for its method's limit, if the last answers said so."""
+
+    def commands(self, first: int, count: int) -> list[Command]:
+        """The next `count` commands, as number `first` and following of a batch."""
+
+    def take(self, answers: Sequence[Answer]) -> Sequence[T_co]:
+        """What the answers bring that is new. PortalError when it cannot be read on."""
+
+
+class Walk(Generic[T]):
+    """How far one listing has been read; a source of its values by ascending id."""
+
+    most = BATCH_SIZE
+
+    def __init__(self, listing: Listing[T], *, after: int = 0, instead: Listing[T] | None = None) -> None:
+        """`instead` is read where the portal refuses `listing`."""
         self.listing = listing
-        self.last = last
+        self.last = after
         self.done = False
         self.blocked: PortalBusy | None = None
+        self._instead = instead
 
-    def commands(self, first: int, pages: int) -> list[Command]:
-        """The next pages, as commands number `first` and following of a batch."""
-        following = [self.listing.after(self.listing.last_of(first + page)) for page in range(pages - 1)]
+    def commands(self, first: int, count: int) -> list[Command]:
+        following = [self.listing.after(self.listing.last_of(first + page)) for page in range(count - 1)]
         return [self.listing.after(self.last), *following]
 
-    def take(self, answers: Sequence[Answer]) -> list[Row]:
-        """The new rows; an error counts only when nothing of this walk came before it."""
+    def take(self, answers: Sequence[Answer]) -> list[T]:
+        """The new values; an error counts only when nothing of this walk came before it."""
         self.blocked = None
         if isinstance(answers[0], PortalBusy):
             self.blocked = answers[0]
+            return []
+        if isinstance(answers[0], PortalRefused) and self._instead is not None:
+            self.listing, self._instead = self._instead, None
             return []
         value(answers[0])
         found: list[Row] = []
@@ -106,40 +133,61 @@ class _Walk:
             if len(page) < PAGE:
                 self.done = True
                 break
-        return found
+        return self.listing.values(found)
+
+
+def read(portal: Portal, sources: Sequence[Source[Any]]) -> Iterator[tuple[int, Sequence[Any]]]:
+    """Read several sources side by side; yields a source's number and what is new of it, 2,500 at most.
+
+    Waits when the portal has blocked a method for its running time. PortalError when one cannot be read on.
+    """
+    pages, most, blocked_rounds = _FIRST_PAGES, BATCH_SIZE, 0
+    while waiting := [number for number, source in enumerate(sources) if not source.done]:
+        shares = _shares([sources[number].most for number in waiting], pages)
+        starts = [sum(shares[:place]) for place in range(len(shares))]
+        batch = [
+            command
+            for number, start, share in zip(waiting, starts, shares, strict=True)
+            for command in sources[number].commands(start, share)
+        ]
+        answers = portal.batch(batch)
+        if max(shares) > 1 and any(isinstance(answers[start], PortalOutcomeUnknown) for start in starts):
+            # A batch has to end within the portal's sixty seconds (rest.md 1.8): ask for less from now on.
+            pages = most = max(1, max(shares) // 4)
+            continue
+        for number, start, share in zip(waiting, starts, shares, strict=True):
+            if found := sources[number].take(answers[start : start + share]):
+                yield number, found
+        pages = min(most, pages * 8)
+        blocked = [error for number in waiting if (error := sources[number].blocked) is not None]
+        blocked_rounds = _wait_if_blocked(portal, blocked, blocked_rounds)
+
+
+def _shares(most: Sequence[int], pages: int) -> list[int]:
+    """How many of a batch's commands each source gets; what one cannot use is left to those behind it."""
+    shares, room = [], BATCH_SIZE
+    for place, useful in enumerate(most):
+        shares.append(max(1, min(useful, pages, room // (len(most) - place))))
+        room -= shares[-1]
+    return shares
 
 
 def walk(
     portal: Portal, listings: Sequence[Listing[Any]], *, after: int = 0
-) -> Iterator[tuple[Listing[Any], list[Any]]]:
+) -> Iterator[tuple[Listing[Any], Sequence[Any]]]:
     """Read several lists above the id `after` side by side; yields a listing and its next values.
 
     At most 2,500 at a time. Waits when the portal has blocked a method for its running time. PortalError when
     a list cannot be read on.
     """
-    walks = [_Walk(listing, after) for listing in listings]
-    pages, most, blocked_rounds = _FIRST_PAGES, BATCH_SIZE, 0
-    while waiting := [item for item in walks if not item.done]:
-        share = max(1, min(pages, BATCH_SIZE // len(waiting)))
-        batch = [
-            command for number, item in enumerate(waiting) for command in item.commands(number * share, share)
-        ]
-        answers = portal.batch(batch)
-        if share > 1 and isinstance(answers[0], PortalOutcomeUnknown):
-            # A batch has to end within the portal's sixty seconds (rest.md 1.8): ask for less from now on.
-            pages = most = max(1, share // 4)
-            continue
-        for number, item in enumerate(waiting):
-            if found := item.take(answers[number * share : (number + 1) * share]):
-                yield item.listing, item.listing.values(found)
-        pages = min(most, pages * 8)
-        blocked_rounds = _wait_if_blocked(portal, waiting, blocked_rounds)
+    for number, found in read(portal, [Walk(listing, after=after) for listing in listings]):
+        yield listings[number], found
 
 
 def pages(portal: Portal, listing: Listing[T], *, after: int = 0) -> Iterator[list[T]]:
     """The values of one list above the id `after`, in portions of at most 2,500."""
     for _, found in walk(portal, [listing], after=after):
-        yield found
+        yield list(found)
 
 
 def by_ids(portal: Portal, listing: Listing[T], ids: Sequence[int]) -> list[T]:
@@ -151,9 +199,8 @@ def by_ids(portal: Portal, listing: Listing[T], ids: Sequence[int]) -> list[T]:
     return listing.values([row for row in found if integer(row.get(listing.id_field)) in wanted])
 
 
-def _wait_if_blocked(portal: Portal, walks: Sequence[_Walk], rounds: int) -> int:
+def _wait_if_blocked(portal: Portal, blocked: Sequence[PortalBusy], rounds: int) -> int:
     """Wait for the limit of a blocked method; returns how many rounds in a row have waited."""
-    blocked = [item.blocked for item in walks if item.blocked is not None]
     if not blocked:
         return 0
     if rounds >= _BLOCKED_ROUNDS:

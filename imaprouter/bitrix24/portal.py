@@ -16,6 +16,7 @@ from importlib import metadata
 from typing import Any, Protocol
 
 import httpx
+import msgspec
 import stamina
 from pyrate_limiter import Rate, RateItem, StateBucket
 from pyrate_limiter.abstracts.algorithm import TokenBucket
@@ -88,7 +89,8 @@ class Portal:
         self._stop = stop or threading.Event()
         # Requests per 1,000 seconds, since the library counts in whole numbers. One token stays in reserve:
         # requests may reach the portal closer together than they left.
-        rate = Rate(max(1, round(requests_per_second * 1000)), 1_000_000, burst=max(1, burst - 1))
+        self._limits = max(1, round(requests_per_second * 1000)), max(1, burst - 1)
+        rate = Rate(self._limits[0], 1_000_000, burst=self._limits[1])
         self._budgets = Budgets()
         self._bucket = StateBucket([rate], TokenBucket())
         self._lock = threading.Lock()
@@ -145,6 +147,18 @@ class Portal:
             found += self._answers(group, reply["result"])
         return found
 
+    def succeed(self, predecessor: Portal) -> None:
+        """Go on counting where a client of the same portal left off, if its limits are the same.
+
+        Nobody may use the predecessor from then on.
+        """
+        if host_of(self._webhook.origin) != host_of(predecessor._webhook.origin):
+            return
+        self._budgets = predecessor._budgets
+        self.requests_used = predecessor.requests_used
+        if self._limits == predecessor._limits:
+            self._bucket = predecessor._bucket
+
     @property
     def base_url_masked(self) -> str:
         """The webhook's address with `***` for its code."""
@@ -152,7 +166,7 @@ class Portal:
 
     def link(self, target: Target) -> str:
         """The page of a deal, company, contact or lead (rest.md 5.1)."""
-        return f"{self._webhook.origin}/crm/{target.type}/details/{target.id}/"
+        return self._webhook.page(target)
 
     def pause(self, seconds: float) -> None:
         """Wait. PortalUnreachable when `stop` is set before or meanwhile."""
@@ -221,11 +235,10 @@ class Portal:
                 content = b"".join(_bounded(response, deadline, method))
                 return response.status_code, response.headers.get("location", ""), content
         except _NOT_SENT as error:
-            untrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)
             raise PortalUnreachable(
                 f"{host} cannot be reached: {_reason(error)}",
                 method=method,
-                advice="for a portal of your own, name its authority in portal.ca_file" if untrusted else "",
+                advice=_of_certificate(str(error)),
             ) from None
         except httpx.HTTPError as error:
             message = f"{method}: no answer from {host}: {_reason(error)}"
@@ -294,7 +307,7 @@ def _bounded(response: httpx.Response, deadline: float, method: str) -> Iterator
 def _reply(method: str, status: int, content: bytes) -> dict[str, Any]:
     """The decoded reply, or its error: that may come under status 200, and a page under any (rest.md 1.7)."""
     try:
-        reply = json.loads(content)
+        reply = _decoded(content)
     except (ValueError, RecursionError):
         reply = None
     known = reply if isinstance(reply, dict) else {}
@@ -303,6 +316,25 @@ def _reply(method: str, status: int, content: bytes) -> dict[str, Any]:
     if status >= 400 or "error" in known:
         raise failure(method, status, known, datetime.now(UTC))
     raise PortalOutcomeUnknown(f"{method}: the answer is cut off or no JSON", method=method)
+
+
+def _of_certificate(error: str) -> str:
+    """What helps, if it is a certificate that failed; httpx keeps OpenSSL's words only."""
+    if "CERTIFICATE_VERIFY_FAILED" not in error:
+        return ""
+    if "expired" in error or "not yet valid" in error:
+        return "renew the portal's certificate, unless this machine's clock is wrong"
+    if "mismatch" in error:
+        return "give in portal.webhook_url the name that the portal's certificate is made for"
+    return "for a portal of your own, name its authority in portal.ca_file"
+
+
+def _decoded(content: bytes) -> Any:
+    """JSON as values. Half a character (a lone surrogate) and NaN are Python's own, which knows them."""
+    try:
+        return msgspec.json.decode(content)
+    except msgspec.DecodeError:
+        return json.loads(content)
 
 
 def _reason(error: httpx.HTTPError) -> str:

@@ -17,6 +17,7 @@ from imaprouter.bitrix24.values import (
     optional_id,
     text,
 )
+from imaprouter.bitrix24.values import rows as table
 from imaprouter.model import Activity, Binding, Company, Contact, Deal, Direction, Lead, User
 
 #: Fields to select for `deal`, of crm.item.list.
@@ -102,6 +103,18 @@ def contact(row: Row) -> Contact:
         emails=emails(row.get("EMAIL")),
         first_name=line(row.get("NAME")),
         last_name=line(row.get("LAST_NAME")),
+    )
+
+
+def contact_item(row: Row) -> Contact:
+    """A contact of crm.item.list with `*`: all its companies, the primary one first, and all addresses."""
+    addresses = [each for each in table(row.get("fm")) if text(each.get("typeId")) == "EMAIL"]
+    return Contact(
+        id=integer(row.get("id")),
+        name=full_name(row.get("name"), row.get("lastName")),
+        responsible_id=integer(row.get("assignedById")),
+        company_ids=tuple(dict.fromkeys(ids([row.get("companyId")]) + ids(row.get("companyIds")))),
+        emails=emails(addresses),
     )
 
 

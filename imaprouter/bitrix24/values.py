@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from email.utils import getaddresses
 from typing import Any
@@ -30,15 +30,21 @@ def mapping(value: Any) -> dict[str, Any]:
     return {}
 
 
+def _items(value: Any) -> Iterable[Any]:
+    return value if isinstance(value, list) else mapping(value).values()
+
+
 def rows(value: Any) -> list[Row]:
     """The rows of a list: `[…]` of legacy methods, `{"items": […]}` of crm.item.list, a map with numbers."""
     if isinstance(value, dict) and "items" in value:
         value = value["items"]
-    return [row for row in mapping(value).values() if isinstance(row, dict)]
+    return [row for row in _items(value) if isinstance(row, dict)]
 
 
 def integer(value: Any) -> int:
     """An id or enum that arrives as '12', 12, '', null or false; 0 when it is none."""
+    if value is None:
+        return 0
     if isinstance(value, str):
         value = value.strip()
         digits = value.removeprefix("-")
@@ -53,7 +59,9 @@ def optional_id(value: Any) -> int | None:
 
 def ids(value: Any) -> tuple[int, ...]:
     """A list of ids, without repeats, in the portal's order."""
-    found = (integer(item) for item in mapping(value).values())
+    if not value:
+        return ()
+    found = map(integer, _items(value))
     return tuple(dict.fromkeys(number for number in found if number > 0))
 
 
@@ -62,6 +70,8 @@ def text(value: Any) -> str:
     if value is None or isinstance(value, dict | list):
         return ""
     plain = str(value)
+    if plain.isascii():
+        return plain
     try:
         plain.encode()
     except UnicodeEncodeError:
@@ -81,6 +91,8 @@ def flag(value: Any) -> bool:
 
 def moment(value: Any) -> datetime | None:
     """An ISO 8601 instant; None when there is none, or none with an offset (rest.md 2.9)."""
+    if not value:
+        return None
     try:
         when = datetime.fromisoformat(text(value))
     except ValueError:

@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from imaprouter.errors import ConfigError
 from imaprouter.log import mask
+from imaprouter.model import Target
 
 _PATH = re.compile(r"(?P<base>(?:/[^/?#]+)*)/rest/(?P<user>\d+)/(?P<code>[^/?#]+)/?[\w.]*")
 _LOGGERS = {
@@ -65,6 +66,10 @@ class Webhook:
     def url(self, method: str) -> str:
         """The address of one method. It is a secret."""
         return f"{self.origin}/rest/{self.user_id}/{self.code}/{method}"
+
+    def page(self, target: Target) -> str:
+        """The page of a deal, company, contact or lead (rest.md 5.1)."""
+        return f"{self.origin}/crm/{target.type}/details/{target.id}/"
 
     @property
     def masked(self) -> str:

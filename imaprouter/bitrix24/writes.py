@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from imaprouter.bitrix24.commands import Command
-from imaprouter.errors import PortalError
+from imaprouter.bitrix24.commands import Answer, Command
+from imaprouter.bitrix24.values import integer
+from imaprouter.errors import PortalError, PortalOutcomeUnknown, PortalRefused
 from imaprouter.model import Binding
 
 ORIGINATOR = "imaprouter"
@@ -14,6 +15,8 @@ _FIELDS = {
     "originator_id": "ORIGINATOR_ID",
     "origin_id": "ORIGIN_ID",
 }
+_NOTIFY = "im.notify.system.add"
+
 _ALREADY = {
     "crm.activity.binding.add": ("activity_is_already_bound",),
     "crm.activity.binding.delete": ("binding_not_found",),
@@ -63,13 +66,28 @@ def put_back(activity_id: int, name: str, value: int | str) -> Command:
 
 def notify(user_id: int, message: str) -> Command:
     """A notification by the system; BB code is understood. Never repeat it: nothing tells doubles apart."""
-    return Command("im.notify.system.add", {"USER_ID": user_id, "MESSAGE": message})
+    return Command(_NOTIFY, {"USER_ID": user_id, "MESSAGE": message})
 
 
 def set_deal_field(deal_id: int, name: str, value: str) -> Command:
     """Write one user field of a deal; runs its automation, and may bump its DATE_MODIFY (rest.md 4.1)."""
     params = {"id": deal_id, "fields": {name: value}, "params": {"REGISTER_SONET_EVENT": "N"}}
     return Command("crm.deal.update", params)
+
+
+def error_of(command: Command, answer: Answer) -> PortalError | None:
+    """Why a command failed, or may have; None: the portal says that it is done.
+
+    That is `true`, or the id of a notification (rest.md 6); one for nobody is answered with false (5.1).
+    """
+    if isinstance(answer, PortalError):
+        return answer
+    if answer is False:
+        return PortalRefused(f"{command.method}: the portal answers no", method=command.method)
+    if answer is True or (command.method == _NOTIFY and integer(answer) > 0):
+        return None
+    message = f"{command.method}: answered with {str(answer)[:40]!r}"
+    return PortalOutcomeUnknown(message, method=command.method)
 
 
 def already_so(command: Command, error: PortalError) -> bool:

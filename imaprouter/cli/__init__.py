@@ -6,29 +6,90 @@ that `--help` and completion stay quick.
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import click
 
 from imaprouter.cli.app import App, ReportingGroup, hide_secrets_of_crashes
-from imaprouter.cli.cache import cache
-from imaprouter.cli.check import check
-from imaprouter.cli.demo import demo, sandbox
-from imaprouter.cli.export import export
-from imaprouter.cli.journal import journal
-from imaprouter.cli.marker import marker
-from imaprouter.cli.messages import explain, queue
-from imaprouter.cli.replay import replay
-from imaprouter.cli.report import report
-from imaprouter.cli.run import run
-from imaprouter.cli.status import health, status
-from imaprouter.cli.undo import undo
 from imaprouter.language import LANGUAGES
 
+#: Each command's module, and what `--help` says of it: the first sentence of its own help. A command is
+#: imported when it is called.
+COMMANDS = {
+    "backfill": (
+        "past",
+        "Route mail that came before the service, and bind its activities. Not while a service runs.",
+    ),
+    "cache": ("cache", "The local copy of deals, contacts, companies, leads and users."),
+    "check": ("check", "Look at all that the service needs, and say what to do; changes nothing anywhere."),
+    "demo": (
+        "demo",
+        "Show the whole job on a sample company: twelve letters arrive, land wrongly, and are moved.",
+    ),
+    "evaluate": (
+        "past",
+        "What would have been done with past mail, against where its activities are now. Writes nothing.",
+    ),
+    "explain": (
+        "messages",
+        "Why a message went where it did: REF is its journal id or its Message-ID.",
+    ),
+    "export": (
+        "export",
+        "Contacts, companies and deals of the index, activities and decisions of the journal, as a table.",
+    ),
+    "health": (
+        "status",
+        "One line for each part of the service; exit code 0 when all are well, 1 when not.",
+    ),
+    "journal": ("journal", "The file that holds what happened."),
+    "marker": (
+        "marker",
+        "The subject marker of a deal, plain or signed; or written into a user field of the deals.",
+    ),
+    "queue": ("messages", "Messages that wait for a person, oldest first; and a person's answer."),
+    "replay": (
+        "replay",
+        "Decide for .eml files, folders of them, mbox files, Maildirs or `-`, and say why.",
+    ),
+    "report": (
+        "report",
+        "Count messages, how they ended, and how long clients wait; from journal and index alone.",
+    ),
+    "run": ("run", "Watch all mailboxes and correct the portal's bindings, until SIGTERM or Ctrl-C."),
+    "sandbox": (
+        "demo",
+        "Serve a simulated portal and an embedded mailbox, to rehearse a configuration against.",
+    ),
+    "status": ("status", "Mailboxes, waiting messages, last refresh and last errors; asks no server."),
+    "undo": ("undo", "Put activities back where they were before imaprouter changed them."),
+}
 
-@click.group(
-    cls=ReportingGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
-)
+
+class Commands(ReportingGroup):
+    """The commands of COMMANDS."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.commands and cmd_name in COMMANDS:
+            module = import_module(f"imaprouter.cli.{COMMANDS[cmd_name][0]}")
+            self.add_command(_speaking(getattr(module, cmd_name)))
+        return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """As click does, without importing the commands."""
+        room = formatter.width - 6 - max(map(len, COMMANDS))
+        summaries = {name: click.Command(name, help=said) for name, (_, said) in COMMANDS.items()}
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, command.get_short_help_str(room)) for name, command in sorted(summaries.items())]
+            )
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option(
     "--config",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -81,13 +142,6 @@ def _speak(context: click.Context, _option: click.Parameter, lang: str | None) -
     app = context.find_object(App)
     if lang and app:
         app.speak(lang)
-
-
-for command in (
-    *(cache, check, demo, explain, export, health, journal, marker),
-    *(queue, replay, report, run, sandbox, status, undo),
-):
-    cli.add_command(_speaking(command))
 
 
 def main() -> None:

@@ -208,7 +208,7 @@ class _Tables:
             }
 
     def decisions(self) -> Iterator[Row]:
-        for message in self._journal.messages.each() if self._journal else ():
+        for message in self._journal.messages.every() if self._journal else ():
             decision, chosen = message.decision, message.person_target
             target = message.target
             yield {

@@ -69,7 +69,9 @@ def queue(context: click.Context, as_json: bool) -> None:
     if context.invoked_subcommand or app is None:
         return
     with opened_journal(app) as journal:
-        waiting = journal.messages.in_states(*_WAITING)
+        found = journal.messages.in_states(*_WAITING)
+        # Of a letter of the past that has no activity there is nothing to decide.
+        waiting = [each for each in found if not (each.past and each.state is State.MISSING)]
         for message in waiting:
             if as_json:
                 click.echo(as_line(_explained(journal, message, app.language)))

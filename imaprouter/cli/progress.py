@@ -1,43 +1,74 @@
-"""How far a long command is: a bar on a terminal, a line for each tenth elsewhere; on standard error."""
+"""How far something long has come: a bar on a terminal, a line for every tenth elsewhere."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from gettext import NullTranslations
+from typing import Any
 
 import click
 
+#: Told what is done, how much of it, and of how much.
+Show = Callable[[str, int, int], None]
+
 
 @contextmanager
-def counted(total: int, of_what: str) -> Iterator[Callable[[int], None]]:
-    """Gives a function that is told how many more were done. A handful shows nothing."""
+def progress(language: NullTranslations) -> Iterator[Show]:
+    """On standard error. The names of what is done are translated."""
+    if sys.stderr.isatty():
+        with _bars(language) as show:
+            yield show
+    else:
+        yield _Lines(language)
+
+
+@contextmanager
+def counted(total: int, of_what: str, language: NullTranslations) -> Iterator[Callable[[int], None]]:
+    """Gives a function that is told how many more of one thing are done. A handful shows nothing."""
     if total < _FEW:
         yield lambda more: None
-    elif sys.stderr.isatty():
-        with _bar(total, of_what) as count:
-            yield count
-    else:
+        return
+    with progress(language) as show:
         done = 0
 
-        def line(more: int) -> None:
+        def count(more: int) -> None:
             nonlocal done
-            before, done = done * 10 // total, done + more
-            if done * 10 // total > before:
-                click.echo(f"{done} of {total} {of_what}", err=True)
+            done += more
+            show(of_what, done, total)
 
-        yield line
+        yield count
 
 
 _FEW = 20
 
 
+class _Lines:
+    def __init__(self, language: NullTranslations) -> None:
+        self._language = language
+        self._said: dict[str, int] = {}
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        tenth = 10 * done // total if total else 10
+        if self._said.get(what, 0) < tenth and total:
+            self._said[what] = tenth
+            name = self._language.gettext(what)
+            click.echo(f"{name}: {10 * tenth} % ({done}/{total})", err=True)
+
+
 @contextmanager
-def _bar(total: int, of_what: str) -> Iterator[Callable[[int], None]]:
+def _bars(language: NullTranslations) -> Iterator[Show]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(of_what, total=total)
-        yield lambda more: bars.advance(task, more)
+        tasks: dict[str, Any] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(language.gettext(what), total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield show

@@ -1,26 +1,40 @@
-"""`report`: how many messages came, what was decided, and how it ended, by period and mailbox."""
+"""`report`: what came, what was decided, how it ended and who still waits; by period, and by whom."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from gettext import NullTranslations
-from typing import TYPE_CHECKING, Any, get_args
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from imaprouter.cli.app import App, opened_journal, pass_app
-from imaprouter.cli.decisions import as_line
 from imaprouter.errors import ConfigError
-from imaprouter.reasons import N_
-from imaprouter.report import By, Counts, Row, rows, rules, total
+from imaprouter.report import By, Entry, Group, Per
 
 if TYPE_CHECKING:
+    from imaprouter.cli.report_forms import Form
     from imaprouter.config import Settings
+    from imaprouter.model import DealIndex, Target
 
 _DATE = click.DateTime(formats=["%Y-%m-%d"])
+_FORMS = ("table", "json", "csv", "xlsx", "html")
+
+
+class Duration(click.ParamType[timedelta]):
+    """30s, 5m, 24h, 2d."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        from imaprouter.config.values import parse_duration
+
+        try:
+            return parse_duration(value)
+        except ValueError:
+            self.fail(f"{value!r} is no duration: write 30s, 5m, 24h or 2d", param, ctx)
 
 
 @click.command()
@@ -30,133 +44,185 @@ _DATE = click.DateTime(formats=["%Y-%m-%d"])
     "--by", type=click.Choice(get_args(By)), default="month", show_default=True, help="Length of a period."
 )
 @click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json", "csv"]),
-    help="Form of the output.  [default: table]",
+    "--per",
+    type=click.Choice(get_args(Per)),
+    default="mailbox",
+    show_default=True,
+    help="A row for each of these.",
 )
+@click.option("--format", "form", type=click.Choice(_FORMS), help="Form of the output.  [default: table]")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json: JSON Lines.")
+@click.option(
+    "--dialect",
+    type=click.Choice(["excel", "excel-ru"]),
+    help="Of CSV; excel-ru: semicolons, and a mark by which Excel knows UTF-8.",
+)
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write into this file.  [default: -]"
+)
+@click.option("--unanswered", is_flag=True, help="Only the letters that nobody has replied to, one by one.")
+@click.option("--older-than", type=Duration(), help="With --unanswered: only those that wait longer, as 4h.")
 @pass_app
 def report(
-    app: App, since: datetime | None, until: datetime | None, by: By, form: str | None, as_json: bool
+    app: App,
+    since: datetime | None,
+    until: datetime | None,
+    by: By,
+    per: Per,
+    form: str | None,
+    as_json: bool,
+    dialect: str | None,
+    output: Path | None,
+    unanswered: bool,
+    older_than: timedelta | None,
 ) -> None:
-    """Count messages and how they ended, by period and mailbox, from the journal alone.
+    """Count messages, how they ended, and how long clients wait; from journal and index alone.
 
     A message belongs to the day on which the mail server got it, in the local time zone of this machine (TZ
     names another one). A mail that was met again counts once; in two mailboxes it is two messages. Letters
     that employees wrote to the mailbox count among the decisions only.
 
+    A letter is replied to when a later letter of ours in its thread, or one of its subject where the thread
+    is not known, went to who wrote it.
+
     \b
-    Columns: received and machines came in, sent went out; decisions by rule, and
-    conflicts among them; where the messages stand now: moved, already right,
-    in review, missing, failed; and what people said: overruled (they chose
-    something else than we had decided), answered (we had asked).
+    Columns: received, and of those not seen (nobody has opened them), replied and
+    unanswered; machines came in, sent went out; decisions by rule, and conflicts
+    among them; where the messages stand now: moved, already right, in review,
+    missing, failed; what people said: overruled (they chose something else than we
+    had decided), answered (we had asked); and how long it took: the reply, the
+    wait of those unanswered, Bitrix24's delay between a mail and its activity.
 
     \b
     Example:
         imaprouter report
-        imaprouter report --from 2026-11-01 --to 2026-11-30 --by week
-        imaprouter report --by day --format csv
+        imaprouter report --from 2026-11-01 --to 2026-11-30 --by week --per manager
+        imaprouter report --format html --output november.html
+        imaprouter report --unanswered --older-than 4h
     """
+    from imaprouter.cli.report_forms import FORMS, LISTS
+    from imaprouter.correspondence import answers
+    from imaprouter.report import report as counted
+    from imaprouter.report import unanswered as waiting
+
     if since and until and since > until:
         raise ConfigError(f"--from {since:%Y-%m-%d} is after --to {until:%Y-%m-%d}")
     if as_json and form not in (None, "json"):
         raise ConfigError(f"give --json or --format {form}, not both")
+    chosen = "json" if as_json else form or "table"
+    if dialect and chosen != "csv":
+        raise ConfigError("--dialect is for --format csv")
+    if older_than and not unanswered:
+        raise ConfigError("--older-than is for --unanswered")
+    if chosen == "xlsx" and output is None:
+        raise ConfigError("a workbook needs --output FILE")
+    if unanswered and chosen not in LISTS:
+        raise ConfigError(f"--unanswered has the formats {', '.join(LISTS)}")
     first, last = (moment.date() if moment else None for moment in (since, until))
+    now = datetime.now(UTC)
+    entries, replied = _read(app, first, last, answers)
+    with _index(app.settings) as index:
+        form_of = _form(app, index, dialect)
+        if unanswered:
+            some = [one for one in waiting(entries, replied) if not older_than or now - one.at > older_than]
+            content = LISTS[chosen](some, now, form_of)
+        else:
+            found = counted(entries, replied, by=by, per=per, group=_group(per, index), now=now)
+            content = FORMS[chosen](found, form_of)
+    if output:
+        output.write_bytes(content)
+    else:
+        click.echo(content, nl=False)
+
+
+def _read(
+    app: App, first: date | None, last: date | None, answers: Callable[..., dict[int, datetime]]
+) -> tuple[list[Entry], dict[int, datetime]]:
+    """The messages of this time, and which of them were answered, be it later."""
+    settings = app.settings
+    sent = frozenset((box.name, name) for box in settings.mailboxes for name in box.sent_folders)
+    entries, letters = [], []
     with opened_journal(app) as journal:
-        found = rows(journal.reports.tallies(first, last, _sent_folders(app.settings)), by)
-    chosen = _FORMATS["json" if as_json else form or "table"]
-    click.echo(chosen(found, app.language), nl=False)
+        for entry, letter in journal.reports.entries(first, None, sent):
+            letters.append(letter)
+            if last is None or entry.day <= last:
+                entries.append(entry)
+    return entries, answers(letters)
 
 
-def _sent_folders(settings: Settings) -> frozenset[tuple[str, str]]:
-    return frozenset((mailbox.name, name) for mailbox in settings.mailboxes for name in mailbox.sent_folders)
+@contextmanager
+def _index(settings: Settings) -> Iterator[DealIndex | None]:
+    """Titles and responsibles; None while the index was never filled."""
+    from imaprouter.store.index import Index, index_path, is_filled
+
+    if not is_filled(settings.store.path):
+        yield None
+        return
+    index = Index(index_path(settings.store.path))
+    try:
+        yield index
+    finally:
+        index.close()
 
 
-# ── JSON and CSV: UTF-8 whatever the locale ───────────────────────────────────────────────────────────────
+def _form(app: App, index: DealIndex | None, dialect: str | None) -> Form:
+    from imaprouter.bitrix24.webhook import Webhook
+    from imaprouter.cli.report_forms import Form
+
+    portal = app.settings.portal
+    webhook = Webhook.parse(portal.webhook_url) if portal else None
+
+    def link(target: Target | None) -> str:
+        return webhook.page(target) if webhook and target else ""
+
+    def manager(target: Target | None) -> str:
+        return _manager(index, target).name
+
+    return Form(app.language, dialect or "excel", link, manager)
 
 
-def _json(found: Sequence[Row], _language: NullTranslations) -> bytes:
-    return "".join(f"{as_line(_values(row, rules(found)))}\n" for row in found).encode()
+def _group(per: Per, index: DealIndex | None) -> Callable[[Entry], Group]:
+    """Whose a message is. What has no deal, manager or client is nobody's: ''."""
+    from functools import cache
+
+    from imaprouter.model import EntityType
+
+    @cache
+    def title(number: int) -> str:
+        deal = index.deal(number) if index else None
+        return deal.title if deal else ""
+
+    @cache
+    def manager(target: Target | None) -> Group:
+        return _manager(index, target)
+
+    def of_deal(entry: Entry) -> Group:
+        target = entry.target
+        if target is None or target.type is not EntityType.DEAL:
+            return Group("")
+        return Group(title(target.id) or str(target), target.id)
+
+    groups: dict[Per, Callable[[Entry], Group]] = {
+        "mailbox": lambda entry: Group(entry.mailbox),
+        "client": lambda entry: Group(entry.client),
+        "deal": of_deal,
+        "manager": lambda entry: manager(entry.target),
+    }
+    return groups[per]
 
 
-def _csv(found: Sequence[Row], _language: NullTranslations) -> bytes:
-    names = rules(found)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _flat(_values(Row("", "", Counts()), names)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_flat(_values(row, names)) for row in found)
-    return text.getvalue().encode()
+def _manager(index: DealIndex | None, target: Target | None) -> Group:
+    """Who is responsible for an object now."""
+    from imaprouter.model import EntityType
 
-
-def _values(row: Row, names: Sequence[str]) -> dict[str, Any]:
-    """Keys and values of a row; `decided` has all these rules, also those that decided nothing."""
-    values = {name: getattr(row.counts, name) for name in Counts.__dataclass_fields__}
-    decided = {name: row.counts.decided.get(name, 0) for name in names}
-    return {"period": row.period, "mailbox": row.mailbox, **values, "decided": decided}
-
-
-def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with a column for each rule where `decided` stands."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        inner = value.items() if isinstance(value, Mapping) else ()
-        flat.update({f"{name}_{key}": number for key, number in inner} or {name: value})
-    return flat
-
-
-# ── for people ────────────────────────────────────────────────────────────────────────────────────────────
-
-_HEADERS: Mapping[str, str] = {
-    "period": N_("period"),
-    "mailbox": N_("mailbox"),
-    "received": N_("received"),
-    "machines": N_("machines"),
-    "sent": N_("sent"),
-    "conflicts": N_("conflicts"),
-    "moved": N_("moves"),
-    "already_right": N_("already right"),
-    "review": N_("in review"),
-    "missing": N_("missing"),
-    "failed": N_("failed"),
-    "overruled": N_("overruled"),
-    "answered": N_("answered"),
-}
-_TEXT = ("period", "mailbox")
-
-
-def _table(found: Sequence[Row], language: NullTranslations) -> str:
-    """Aligned columns under headings of one word a line; of the rules those that decided anything."""
-    _ = language.gettext
-    if not found:
-        return _("no message is on record for this time") + "\n"
-    whole = total(found)
-    names = [name for name in rules(found) if whole.decided.get(name)]
-    shown = [*found, Row(_("total"), "", whole)]
-    lines = [_flat(_values(row, names)) for row in shown]
-    by_rule = {f"decided_{name}": _("by {rule}").format(rule=name) for name in names}
-    columns: list[list[str]] = []
-    for key in lines[0]:
-        heading = by_rule.get(key) or _(_HEADERS[key])
-        words = heading.split()
-        cells = [str(line[key]) for line in lines]
-        width = max(map(len, words + cells))
-        place = str.ljust if key in _TEXT else str.rjust
-        columns.append([place(text, width) for text in (*words, "-" * width, *cells)])
-    return _under_each_other(columns, len(lines))
-
-
-def _under_each_other(columns: Sequence[Sequence[str]], below: int) -> str:
-    """Columns of different headings end on one line; the last of the `below` lines is set apart."""
-    height = max(map(len, columns))
-    filled = [[" " * len(column[0])] * (height - len(column)) + list(column) for column in columns]
-    text = ["  ".join(cells).rstrip() for cells in zip(*filled, strict=True)]
-    text.insert(-1, text[height - below - 1])
-    return "".join(f"{line}\n" for line in text)
-
-
-_FORMATS: Mapping[str, Callable[[Sequence[Row], NullTranslations], str | bytes]] = {
-    "table": _table,
-    "json": _json,
-    "csv": _csv,
-}
+    if index is None or target is None:
+        return Group("")
+    ask = {
+        EntityType.DEAL: index.deal,
+        EntityType.COMPANY: index.company,
+        EntityType.CONTACT: index.contact,
+        EntityType.LEAD: index.lead,
+    }
+    found = ask[target.type](target.id)
+    user = index.user(found.responsible_id) if found and found.responsible_id else None
+    return Group(user.name or user.email, user.id) if user else Group("")

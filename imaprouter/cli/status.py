@@ -81,9 +81,9 @@ def health(app: App) -> None:
 
 
 def _verdicts(app: App) -> Iterator[Verdict]:
-    from imaprouter.alerts import Kind, said, troubles
-    from imaprouter.model import State
-    from imaprouter.standing import Verdict, verdicts
+    from imaprouter.alerts import judged
+    from imaprouter.standing import Verdict
+    from imaprouter.store.index import index_path
     from imaprouter.store.lock import is_held
 
     settings = app.settings
@@ -91,17 +91,10 @@ def _verdicts(app: App) -> Iterator[Verdict]:
         running = is_held(settings.store.path)
         standing, _ = _read(app)
     except StoreError as error:
-        yield Verdict("journal", False, str(error))
+        part = "index" if str(index_path(settings.store.path)) in error.message else "journal"
+        yield Verdict(part, False, str(error))
         return
-    yield from verdicts(standing, running=running, refresh_every=settings.cache.refresh_every)
-    waiting = [
-        said(trouble, ENGLISH)
-        for trouble in troubles(standing, settings.alerts)
-        if trouble.kind in (Kind.MISSING, Kind.REVIEW)
-    ]
-    failed = standing.tally(State.FAILED).count
-    waiting += [f"Bitrix24 refuses what is to be done for {failed}"] if failed else []
-    yield Verdict("messages", not waiting, "; ".join(waiting) or "none waits for too long")
+    yield from judged(standing, settings.alerts, running=running, refresh_every=settings.cache.refresh_every)
 
 
 def _read(app: App) -> tuple[Standing, list[Incident]]:
@@ -133,7 +126,7 @@ def _json(standing: Standing, incidents: list[Incident], running: bool) -> dict[
             state: {"count": tally.count, "oldest": _iso(tally.oldest)} for state, tally in standing.tallies
         },
         "index": {
-            "last_refresh": _iso(standing.refreshed_at),
+            "last_refresh": _iso(standing.fresh_at),
             "last_full_refresh": _iso(standing.refreshed_fully_at),
             **_pulse(standing.index),
         },

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, BinaryIO, Literal, get_args
 
 import click
 
@@ -44,17 +44,23 @@ def json_lines(columns: Sequence[str], rows: Iterable[Mapping[str, Cell]]) -> It
         yield f"{as_line({column: row.get(column) for column in columns})}\n".encode()
 
 
-def write_workbook(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Cell]]) -> None:
-    """Write a workbook of one sheet. ConfigError where the package for that is missing, or a row too many."""
+def workbook(file: Path | BinaryIO, **options: bool) -> Any:
+    """A new workbook of XlsxWriter, to be closed. ConfigError where that package is missing.
+
+    What begins with '=' is a stranger's text in it, no formula; a link is none either.
+    """
     try:
         import xlsxwriter
     except ImportError as error:
         raise ConfigError(
             "a workbook needs the package XlsxWriter", advice="install imaprouter with its extra 'xlsx'"
         ) from error
-    # What begins with '=' is a stranger's text, no formula; a link in it is none either.
-    options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
-    with xlsxwriter.Workbook(path, options) as book:
+    return xlsxwriter.Workbook(file, {**options, "strings_to_formulas": False, "strings_to_urls": False})
+
+
+def write_workbook(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Cell]]) -> None:
+    """Write a workbook of one sheet. ConfigError where the package for that is missing, or a row too many."""
+    with workbook(path, constant_memory=True) as book:
         sheet = book.add_worksheet()
         sheet.freeze_panes(1, 0)
         sheet.write_row(0, 0, columns, book.add_format({"bold": True}))

@@ -84,7 +84,7 @@ def undo(
             raise StoreError(f"the journal has no message {message_id}", advice="give a journal id")
         portal = stack.enter_context(closing(Portal.configured(portal_settings)))
         work = Undo(portal, journal, selection)
-        with counted(len(work.activity_ids), "activities") as count:
+        with counted(len(work.activity_ids), _PUTTING_BACK, app.language) as count:
             for done in work.run(rehearse=dry_run):
                 count(len(done))
                 for each in done:
@@ -97,6 +97,8 @@ def undo(
         sys.exit(1)
 
 
+#: Shown while it is done.
+_PUTTING_BACK = N_("putting back")
 _WHY = {
     Kept.LATER: N_("something else that imaprouter did came later"),
     Kept.CHANGED: N_("somebody has changed the bindings since"),

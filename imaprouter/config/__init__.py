@@ -174,8 +174,9 @@ def _settings(document: dict[str, Any], reader: Reader, environ: Mapping[str, st
         alerts=reader.table(AlertSettings, section("alerts"), "alerts"),
         metrics=reader.table(MetricsSettings, section("metrics"), "metrics"),
     )
-    reader.problems += metrics_problems(settings.metrics)
-    return settings
+    wrong = list(metrics_problems(settings.metrics))
+    reader.problems += wrong
+    return replace(settings, metrics=MetricsSettings()) if wrong else settings
 
 
 def _portal(raw: Any, reader: Reader) -> PortalSettings | None:
@@ -191,7 +192,7 @@ def _portal(raw: Any, reader: Reader) -> PortalSettings | None:
     portal = replace(
         portal,
         webhook_url=portal.webhook_url.strip(),
-        ca_file=reader.file(portal.ca_file, "portal.ca_file"),
+        ca_file=reader.authorities(portal.ca_file, "portal.ca_file"),
     )
     reader.problems += portal_problems(portal)
     return portal if portal.webhook_url else None
@@ -214,7 +215,7 @@ def _mailboxes(raw: Any, reader: Reader) -> tuple[MailboxSettings, ...]:
         mailbox = replace(
             mailbox,
             port=mailbox.port or _PORTS[mailbox.tls],
-            ca_file=reader.file(mailbox.ca_file, f"{where}.ca_file"),
+            ca_file=reader.authorities(mailbox.ca_file, f"{where}.ca_file"),
             addresses=addresses,
         )
         reader.problems += mailbox_problems(mailbox, where)

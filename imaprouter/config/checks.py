@@ -86,14 +86,9 @@ def routing_problems(routing: RoutingPolicy) -> Iterator[str]:
 
 def metrics_problems(metrics: MetricsSettings) -> Iterator[str]:
     """An address to listen on is a host and a port."""
-    if not metrics.listen:
-        return
     try:
-        parts = urlsplit(f"//{metrics.listen}")
-        good = bool(parts.hostname and parts.port and not parts.path)
+        _ = metrics.address
     except ValueError:
-        good = False
-    if not good:
         yield f'metrics.listen: expected host and port such as "127.0.0.1:9108", not "{metrics.listen}"'
 
 
@@ -135,5 +130,3 @@ def without_effect(settings: Settings) -> Iterator[str]:
         yield 'review.notify: nobody is asked while binding.mode is "observe"'
     if settings.review.users and not settings.review.notify:
         yield "review.users: nobody is asked without review.notify = true"
-    if settings.metrics.listen:
-        yield "metrics.listen: has no effect in this version"

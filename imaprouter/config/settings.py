@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from imaprouter.errors import ConfigError
 from imaprouter.policy import BindingPolicy, ReviewPolicy, RoutingPolicy
@@ -90,6 +91,16 @@ class AlertSettings:
 class MetricsSettings:
     #: 'host:port'; '' serves nothing.
     listen: str = ""
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Host and port to listen on; None for neither. ValueError when `listen` names no such thing."""
+        if not self.listen:
+            return None
+        parts = urlsplit(f"//{self.listen}")
+        if not parts.hostname or not parts.port or parts.path or parts.username is not None:
+            raise ValueError("no host and port")
+        return parts.hostname, parts.port
 
 
 @dataclass(frozen=True, slots=True)

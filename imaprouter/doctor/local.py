@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from imaprouter.config import Settings, open_to_all
+from imaprouter.config.checks import is_loopback
 from imaprouter.doctor.findings import Check, failed, ok, span, warning
 from imaprouter.errors import StoreError, StoreOutdated
 from imaprouter.refresh import LAST, LAST_FULL
@@ -143,6 +144,24 @@ def _age(
             subject=subject,
         )
     return ok("index", found, subject)
+
+
+def metrics(settings: Settings) -> Iterator[Check]:
+    """The door that the service opens where it is asked to, and whom it lets in."""
+    if settings.metrics.address is None:
+        return
+    where = settings.metrics.listen
+    if is_loopback(settings.metrics.address[0]):
+        yield ok(
+            "metrics", "the service shows figures to every user of this machine, and to nobody else", where
+        )
+    else:
+        yield warning(
+            "metrics",
+            "the service shows figures to whoever can reach it, without password and encryption",
+            "listen on 127.0.0.1, or let a firewall or a proxy stand before it",
+            subject=where,
+        )
 
 
 def _existing(folder: Path) -> Path:

@@ -16,6 +16,7 @@ from imaprouter.service import account_of
 TIMEOUTS = Timeouts(connect=5.0, command=6.0)
 CERTIFICATE_ENDS = timedelta(days=14)
 SKEW = timedelta(minutes=2)
+_TRY_AGAIN = "try again; if it stays so, the mail server's own log says more"
 
 
 def checks(mailbox: MailboxSettings) -> Iterator[Check]:
@@ -26,20 +27,21 @@ def checks(mailbox: MailboxSettings) -> Iterator[Check]:
         try:
             session.reach()
         except MailboxError as error:
-            yield failed("mailbox.connection", error.message, error.advice, subject=name)
+            advice = error.advice or "check host, port and tls"
+            yield failed("mailbox.connection", error.message, advice, subject=name)
             return
         yield _connection(mailbox, session.certificate_ends)
         try:
             session.log_in()
         except MailboxError as error:
-            yield failed("mailbox.login", error.message, error.advice, subject=name)
+            yield failed("mailbox.login", error.message, error.advice or _TRY_AGAIN, subject=name)
             return
         yield ok("mailbox.login", f"as {mailbox.username}", name)
         yield from _capabilities(name, session.capabilities)
         try:
             listed, special = session.folders(), session.special_folders()
         except MailboxError as error:
-            yield failed("mailbox.folders", error.message, error.advice, subject=name)
+            yield failed("mailbox.folders", error.message, error.advice or _TRY_AGAIN, subject=name)
             return
         for folder in mailbox.folders + mailbox.sent_folders:
             substitute = special.get("sent", "") if folder in mailbox.sent_folders else ""
@@ -91,7 +93,7 @@ def _folder(
         status = session.open(opened)
         arrived = session.last_arrival()
     except MailboxError as error:
-        yield failed("mailbox.folder", error.message, error.advice, subject=subject)
+        yield failed("mailbox.folder", error.message, error.advice or _TRY_AGAIN, subject=subject)
         # The session has ended with that; the folders behind this one are looked at all the same.
         with contextlib.suppress(MailboxError):
             session.connect()

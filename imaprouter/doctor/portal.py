@@ -43,6 +43,7 @@ def checks(chosen: PortalSettings, settings: Settings) -> Iterator[Check]:
         requests_per_second=chosen.requests_per_second,
         burst=chosen.burst,
         timeout=min(chosen.timeout, TIMEOUT),
+        ca_file=chosen.ca_file,
         # One attempt: a person waits for the answer.
         patience=timedelta(),
     )
@@ -52,7 +53,7 @@ def checks(chosen: PortalSettings, settings: Settings) -> Iterator[Check]:
             who = profile(portal)
         except PortalDenied as error:
             yield ok("portal.connection", f"{portal.base_url_masked} answers")
-            yield failed("portal.webhook", error.message, error.advice)
+            yield failed("portal.webhook", error.message, error.advice or "look at the webhook in Bitrix24")
             return
         except PortalError as error:
             advice = error.advice or "check portal.webhook_url, the network, and the portal in a browser"
@@ -65,7 +66,10 @@ def checks(chosen: PortalSettings, settings: Settings) -> Iterator[Check]:
             try:
                 yield from check(portal, settings)
             except PortalError as error:
-                yield failed(f"portal{check.__name__.replace('_', '.')}", error.message, error.advice)
+                name = f"portal{check.__name__.replace('_', '.')}"
+                yield failed(
+                    name, error.message, error.advice or "try again; if it stays so, ask its support"
+                )
         yield _editing(who, settings)
 
 

@@ -49,6 +49,7 @@ def examine(
         _Round("disk", "", lambda: local.disk(settings.store.path)),
         _Round("journal", "", lambda: local.journal(settings.store.path)),
         _Round("index", "", lambda: local.index(settings, now)),
+        _Round("metrics", "", lambda: local.metrics(settings)),
     ]
     if portal_settings:
         rounds.append(_Round("portal", "", lambda: portal.checks(portal_settings, settings)))

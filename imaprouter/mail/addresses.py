@@ -55,7 +55,9 @@ def read(values: Iterable[str], note: Note) -> tuple[tuple[Address, ...], bool]:
         if pairs is None:
             pairs, unambiguous = _careful(value, note)
             clear = clear and unambiguous
-        found.extend(_addresses(pairs, note))
+            found.extend(_addresses(pairs, note))
+        else:
+            found.extend(_plain_addresses(pairs, note))
         if len(found) > MOST_ADDRESSES:
             note(f"more than {MOST_ADDRESSES} addresses")
             break
@@ -118,6 +120,16 @@ def _bare(text: str) -> Iterator[str]:
             yield token
 
 
+def _plain_addresses(pairs: Iterable[tuple[str, str]], note: Note) -> Iterator[Address]:
+    """As `_addresses`, of what matched _ADDRESS: lower case is all that `normalise` would make of it."""
+    for name, written in pairs:
+        if len(written) > _LONGEST_ADDRESS:
+            note("an address that is too long")
+            continue
+        email = written.lower()
+        yield Address(email, _shown(name, email, note) if name else "")
+
+
 def _addresses(pairs: Iterable[tuple[str, str]], note: Note) -> Iterator[Address]:
     for name, written in pairs:
         if len(written) > _LONGEST_ADDRESS:
@@ -125,5 +137,10 @@ def _addresses(pairs: Iterable[tuple[str, str]], note: Note) -> Iterator[Address
             continue
         email = clean(normalise(clean(written)))
         if _EMAIL.fullmatch(email):
-            shown = clean(decode(name, note))[:_LONGEST_NAME]
-            yield Address(email, "" if shown.lower() == email else shown)
+            yield Address(email, _shown(name, email, note))
+
+
+def _shown(name: str, email: str, note: Note) -> str:
+    """The name as people see it; '' where it only repeats the address."""
+    shown = clean(decode(name, note))[:_LONGEST_NAME]
+    return "" if shown.lower() == email else shown

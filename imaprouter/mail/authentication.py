@@ -6,6 +6,7 @@ hold for. Who wrote a header is told by its name alone, so that is for `rules.tr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from imaprouter.address import domain_of, normalise
@@ -26,8 +27,13 @@ _DOMAINS = {
     "dkim": {"header.d": "header.d", "header.i": "header.d"},
     "spf": {"smtp.mailfrom": "smtp.mailfrom", "smtp.mail": "smtp.mailfrom"},
 }
+_METHODS = tuple(_DOMAINS)
+_KEPT_AS = {method: next(iter(names.values())) for method, names in _DOMAINS.items()}
 _FAILS_FIRST = {"fail": 0, "hardfail": 0, "softfail": 1, "pass": 3}
 _OTHERS = 2
+
+# Without another one inside.
+_COMMENT = re.compile(r"\([^()]*+\)")
 
 _Result = tuple[str, str]
 
@@ -66,6 +72,21 @@ def _parts(text: str) -> tuple[list[str], bool]:
 
     Quoted text is made one word: senders can put `; dmarc=pass` into it.
     """
+    return _quick_parts(text) or _careful_parts(text)
+
+
+def _quick_parts(text: str) -> tuple[list[str], bool] | None:
+    """The same of a text as servers write it: nothing quoted, no comment in a comment."""
+    if '"' in text or "\\" in text:
+        return None
+    if "(" in text:
+        text = _COMMENT.sub(" ", text)
+        if "(" in text:
+            return None
+    return text.split(";"), True
+
+
+def _careful_parts(text: str) -> tuple[list[str], bool]:
     kept: list[str] = []
     depth, quoted, escaped = 0, False, False
     for character in text:
@@ -94,8 +115,13 @@ def _as_word(character: str) -> str:
 
 def _result(part: str) -> Iterator[tuple[str, _Result]]:
     """Read `dkim=pass header.d=horns.ru` as (dkim, (pass, horns.ru)); nothing when it does not concern us."""
-    words = " ".join(part.lower().split()).replace(" =", "=").replace("= ", "=").split()
-    method, _, result = words[0].partition("=") if words else ("", "", "")
+    text = part.lower().lstrip()
+    if not text.startswith(_METHODS):
+        return  # most parts speak of other things
+    if "= " in text or " =" in text or not text.isascii():
+        text = " ".join(text.split()).replace(" =", "=").replace("= ", "=")
+    words = text.split()
+    method, _, result = words[0].partition("=")
     method = method.partition("/")[0]
     if method not in _DOMAINS or not result:
         return
@@ -108,6 +134,9 @@ def _result(part: str) -> Iterator[tuple[str, _Result]]:
 
 
 def _summed_up(method: str, found: list[_Result]) -> dict[str, str]:
+    if len(found) == 1:
+        ((result, domain),) = found
+        return {method: result, f"{method}.{_KEPT_AS[method]}": domain} if domain else {method: result}
     results = [result for result, _ in found]
     chosen = min(results, key=lambda result: _FAILS_FIRST.get(result, _OTHERS))
     if method == "dkim" and "pass" in results:
@@ -115,6 +144,5 @@ def _summed_up(method: str, found: list[_Result]) -> dict[str, str]:
     domains = dict.fromkeys(domain for result, domain in found if result == chosen and domain)
     summary = {method: chosen}
     if domains:
-        (kept_as,) = set(_DOMAINS[method].values())
-        summary[f"{method}.{kept_as}"] = " ".join(domains)
+        summary[f"{method}.{_KEPT_AS[method]}"] = " ".join(domains)
     return summary

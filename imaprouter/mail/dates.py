@@ -35,9 +35,17 @@ _ASCTIME = re.compile(
     rf"(?:[a-z]+\.?,?\s+)?{_MONTH}\s+(?P<day>\d{{1,2}}),?\s+{_CLOCK}\s+(?P<zone>\S*?)\s*(?P<year>\d{{4}})",
     _FLAGS,
 )
+# RFC 5322 3.3 as nearly all mailers write it.
+_PLAIN = re.compile(
+    r"(?:[A-Z][a-z]{2}, )?(\d{1,2}) ([A-Z][a-z]{2}) (20\d\d) (\d\d):(\d\d):([0-5]\d)"
+    r" ([+-])(\d\d)(\d\d)(?: \([A-Z]{3,4}\))?",
+    re.ASCII,
+)
+_MONTH_NUMBERS = {name.title(): number for number, name in enumerate(_MONTHS, start=1)}
 _OFFSET = re.compile(r"(?:gmt|utc)?\s*([+-])(\d{1,2}):?(\d{2})(?!\d)", _FLAGS)
 _ZONE_NAME = re.compile(r"[a-z]+", _FLAGS)
 _LONGEST_DATE = 200
+_DAY = 24 * 60
 _NO_ZONE = "no zone that is known, read as UTC"
 
 
@@ -46,6 +54,11 @@ def instant(text: str, note: Note) -> datetime | None:
     if not text:
         note("missing")
         return None
+    plain = _PLAIN.fullmatch(text)
+    if plain:
+        moment = _quick(plain)
+        if moment:
+            return moment
     text = " ".join(_COMMENT.sub(" ", text[:_LONGEST_DATE]).split())
     try:
         found = _DATE.match(text) or _ASCTIME.match(text)
@@ -57,6 +70,21 @@ def instant(text: str, note: Note) -> datetime | None:
         pass
     note(f"cannot be understood: {text[:60]}")
     return None
+
+
+def _quick(found: re.Match[str]) -> datetime | None:
+    """The instant of a plain date; None when there is none such, which the careful look explains."""
+    day, month, year, hour, minute, second, sign, hours, minutes = found.groups()
+    try:
+        there = datetime(
+            int(year), _MONTH_NUMBERS[month], int(day), int(hour), int(minute), int(second), tzinfo=UTC
+        )
+    except (KeyError, ValueError):
+        return None
+    east = int(hours) * 60 + int(minutes)
+    if east >= _DAY:
+        return None
+    return there + timedelta(minutes=east if sign == "-" else -east)
 
 
 def _from_match(found: re.Match[str], note: Note) -> datetime:

@@ -8,6 +8,7 @@ file is decided exactly like the same message read over IMAP.
 from __future__ import annotations
 
 import re
+from collections.abc import KeysView
 
 from imaprouter.mail.defects import Defects
 
@@ -64,7 +65,7 @@ HEADER_FIELDS: tuple[str, ...] = (
 #: No field is read beyond this, all its occurrences together.
 FIELD_BYTES = 65_536
 
-_WANTED = frozenset(name.lower().encode() for name in HEADER_FIELDS)
+_WANTED = {name.lower().encode(): name.lower() for name in HEADER_FIELDS}
 _TELLING = frozenset((b"from", b"date", b"message-id", b"subject", b"to", b"received"))
 _TOP_BYTES = 65_536
 
@@ -86,9 +87,15 @@ class Fields:
     def __contains__(self, name: str) -> bool:
         return name in self._values
 
+    @property
+    def names(self) -> KeysView[str]:
+        return self._values.keys()
+
     def all(self, name: str, *, keep_end: bool = False) -> list[bytes]:
         """Return every occurrence of a field, together at most `FIELD_BYTES` from the start or the end."""
         values = self._values.get(name, [])
+        if len(values) == 1 and len(values[0]) <= FIELD_BYTES:
+            return values
         if sum(map(len, values)) <= FIELD_BYTES:
             return values
         self._defects.add(name, f"cut at {FIELD_BYTES} bytes")
@@ -123,18 +130,37 @@ def split(raw: bytes, limit: int, defects: Defects) -> Fields:
     if b"\0" in head:
         defects.add("header", "NUL bytes removed")
         head = head.replace(b"\0", b"")
+    quick = _quick(head)
+    return Fields(_careful(head, defects) if quick is None else quick, defects)
+
+
+def _quick(head: bytes) -> dict[str, list[bytes]] | None:
+    """The wanted fields of a header that is nothing but fields; None for any other."""
+    values: dict[str, list[bytes]] = {}
+    length = -1
+    for name, value in _FIELD.findall(head):
+        # With its colon and the end of its line: blanks before a colon and lines between fields are missed.
+        length += len(name) + len(value) + 2
+        wanted = _WANTED.get(name.lower())
+        if wanted:
+            values.setdefault(wanted, []).append(_unfold(value))
+    return values if length in (len(head), len(head) - 1) else None
+
+
+def _careful(head: bytes, defects: Defects) -> dict[str, list[bytes]]:
+    """The wanted fields of a header, and what else stands in it as a defect."""
     values: dict[str, list[bytes]] = {}
     expected = 0
     for found in _FIELD.finditer(head):
         if found.start() != expected:
             defects.add("header", "lines that are no header fields passed over")
         expected = found.end() + 1
-        name = found[1].lower()
-        if name in _WANTED:
-            values.setdefault(name.decode(), []).append(_unfold(found[2]))
+        wanted = _WANTED.get(found[1].lower())
+        if wanted:
+            values.setdefault(wanted, []).append(_unfold(found[2]))
     if head[expected:].strip():
         defects.add("header", "lines that are no header fields passed over")
-    return Fields(values, defects)
+    return values
 
 
 def looks_like_email(raw: bytes) -> bool:

@@ -22,6 +22,9 @@ _BLOCK_TEXT = 32
 
 # A comment hides brackets, and brackets hide a comment: whichever opens first.
 _BRACKETED = re.compile(r"\([^()]*+\)|<([^<>]*+)>")
+# As nearly all mail has them: what stands in brackets is an id and nothing else, nothing stands beside it.
+_PLAIN = re.compile(r"(?:<[!-'*-;=?-~]++>[ \t]*+)*+")
+_PLAIN_ID = re.compile(r"<([^>]+)")
 _SEPARATOR = re.compile(r"[\s,;<>]+")
 _QUOTES = "\"'`“”«»"
 _IS_WHOLE = re.compile(r"[^@]+@[^@]+").fullmatch
@@ -69,11 +72,21 @@ def conversation(texts: Iterable[str], note: Note) -> str:
 
 def _ids(texts: Iterable[str], note: Note) -> Iterator[str]:
     for text in texts:
+        quick = _quick(text)
+        if quick is not None:
+            yield from quick
+            continue
         for written in _written(_bare(clean(decode(text, note)))):
             if len(written) > _LONGEST_ID:
                 note("an id that is too long")
             elif written:
                 yield written
+
+
+def _quick(text: str) -> list[str] | None:
+    """The ids of a plain field; None when anything in it is out of the ordinary."""
+    plain = len(text) <= _LONGEST_ID and _PLAIN.fullmatch(text) and "=?" not in text and "&lt;" not in text
+    return _PLAIN_ID.findall(text) if plain and "%3c" not in text.lower() else None
 
 
 def _bare(text: str) -> str:

@@ -46,6 +46,13 @@ _AUTO_FIELDS = (
     "x-fc-machinegenerated",
 )
 _LIST_FIELDS = ("list-id", "list-unsubscribe", "list-post", "list-help", "mailing-list", "x-mailing-list")
+# Without any of these, a message is told by its subject, its writer, its type and its return path.
+_SIGNS = frozenset(
+    {
+        *("x-event_name", "x-failed-recipients", "x-ms-exchange-message-is-ndr", "auto-submitted"),
+        *("precedence", "x-precedence", *_AUTO_FIELDS, *_LIST_FIELDS),
+    }
+)
 _NO = ("no", "false", "0")
 
 
@@ -55,19 +62,21 @@ def nature_of(fields: Fields, from_text: str, subject: str) -> Nature:
     What proves a bounce stands before what proves an automatic answer, since bounces also say
     Auto-Submitted; the empty return path of both (RFC 3834 3.3) proves a bounce only when alone.
     """
+    marked = not fields.names.isdisjoint(_SIGNS)
     if "x-event_name" in fields:
         # A mail event of Bitrix24 or of a site on 1C-Bitrix (mail-internals 1.8); its messenger tells staff.
         return Nature.NOTIFICATION if _text(fields, "x-event_name").startswith("IM_") else Nature.SYSTEM
     report = _report(fields)
-    if report == "delivery" or _failed(fields) or _is_daemon(fields, from_text, subject):
+    if report == "delivery" or (marked and _failed(fields)) or _is_daemon(fields, from_text, subject):
         return Nature.BOUNCE
-    if report == "other" or _automatic(fields, subject):
+    if report == "other" or _answers(fields, subject) or (marked and _automatic(fields)):
         return Nature.AUTO_REPLY
-    precedence = {_word(fields, "precedence"), _word(fields, "x-precedence")}
-    if "list" in precedence or any(name in fields for name in _LIST_FIELDS):
-        return Nature.LIST
-    if precedence & {"bulk", "junk"}:
-        return Nature.AUTO_REPLY
+    if marked:
+        precedence = {_word(fields, "precedence"), _word(fields, "x-precedence")}
+        if "list" in precedence or any(name in fields for name in _LIST_FIELDS):
+            return Nature.LIST
+        if precedence & {"bulk", "junk"}:
+            return Nature.AUTO_REPLY
     if _nobody_returns(fields):
         # What answers says so (RFC 3834 3.1.5); a bounce in a form of its own names no message.
         answers = "in-reply-to" in fields and not _FAILURE.match(subject)
@@ -115,12 +124,18 @@ def _failed(fields: Fields) -> bool:
     return "x-failed-recipients" in fields or "x-ms-exchange-message-is-ndr" in fields
 
 
-def _automatic(fields: Fields, subject: str) -> bool:
+def _answers(fields: Fields, subject: str) -> bool:
+    """Tell an automatic answer by its subject."""
+    if _ANSWER.match(subject):
+        return True
+    return "in-reply-to" in fields and _ABSENCE.match(subject) is not None
+
+
+def _automatic(fields: Fields) -> bool:
+    """Tell an automatic answer by a field that says so."""
     submitted = _word(fields, "auto-submitted")
     return (
         submitted not in ("", "no")
         or any(name in fields and _word(fields, name) not in _NO for name in _AUTO_FIELDS)
         or "auto-reply" in (_word(fields, "precedence"), _word(fields, "x-precedence"))
-        or _ANSWER.match(subject) is not None
-        or ("in-reply-to" in fields and _ABSENCE.match(subject) is not None)
     )

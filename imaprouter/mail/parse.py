@@ -53,7 +53,7 @@ def parse(raw: bytes, *, limit: int = 1_000_000) -> Envelope:
         to=header.addresses("to"),
         cc=header.addresses("cc"),
         delivered_to=header.delivered_to(),
-        resent=tuple(dict.fromkeys(person for name in _RESENT for person in header.addresses(name))),
+        resent=header.resent(),
         message_id=message_id,
         parents=header.parents(message_id),
         date=dates.instant(date, header.note("date")),
@@ -78,7 +78,7 @@ class _Header:
     def __init__(self, fields: Fields, defects: Defects) -> None:
         self.fields = fields
         self._defects = defects
-        self._codec = declared(fields.last("content-type"))
+        self._content_type = fields.last("content-type")
         self._texts: dict[str, list[str]] = {}
 
     def note(self, name: str) -> Note:
@@ -90,8 +90,13 @@ class _Header:
             return []
         if name not in self._texts:
             values = self.fields.all(name, keep_end=keep_end)
-            self._texts[name] = [to_text(value, self._codec, self.note(name)) for value in values]
+            self._texts[name] = [self._text(value, name) for value in values]
         return self._texts[name]
+
+    def _text(self, value: bytes, name: str) -> str:
+        if value.isascii():
+            return value.decode("ascii")
+        return to_text(value, declared(self._content_type), self.note(name))
 
     def joined(self, name: str) -> str:
         """Return all occurrences of a field decoded, as one text."""
@@ -99,7 +104,7 @@ class _Header:
 
     def last(self, name: str) -> str:
         """Return the last occurrence of a field decoded."""
-        return self._decoded(to_text(self.fields.last(name), self._codec, self.note(name)), name)
+        return self._decoded(self._text(self.fields.last(name), name), name)
 
     def shortened(self, name: str, text: str, most: int) -> str:
         """Return no more than the first characters of a text."""
@@ -108,6 +113,8 @@ class _Header:
         return text[:most].rstrip(" ")
 
     def addresses(self, name: str) -> tuple[Address, ...]:
+        if name not in self.fields:
+            return ()
         return addresses.read(self.texts(name), self.note(name))[0]
 
     def from_(self) -> tuple[tuple[Address, ...], bool]:
@@ -121,8 +128,12 @@ class _Header:
         return found, clear and fields < 2
 
     def delivered_to(self) -> tuple[str, ...]:
-        found = (address.email for name in _DELIVERED_TO for address in self.addresses(name))
-        return tuple(dict.fromkeys(found))
+        named = [name for name in _DELIVERED_TO if name in self.fields]
+        return tuple(dict.fromkeys(address.email for name in named for address in self.addresses(name)))
+
+    def resent(self) -> tuple[Address, ...]:
+        named = [name for name in _RESENT if name in self.fields]
+        return tuple(dict.fromkeys(person for name in named for person in self.addresses(name)))
 
     def message_id(self) -> str:
         """Return the sender's own Message-ID, also where a gateway has replaced it (peers.md F4)."""
@@ -134,10 +145,14 @@ class _Header:
 
     def other_ids(self, own: str) -> tuple[str, ...]:
         """Return the ids under which others may know this message: a gateway's, or the one it replaced."""
+        if self.fields.names.isdisjoint(_ORIGINAL_IDS) and own:
+            return ()  # the one id there is
         return ids.others(map(self._message_id, ("message-id", *_ORIGINAL_IDS)), own)
 
     def authentication(self) -> tuple[Authentication, ...]:
         name = "authentication-results"
+        if name not in self.fields:
+            return ()
         return authentication.read(self.texts(name), self.note(name))
 
     def parents(self, own: str) -> tuple[str, ...]:
@@ -148,4 +163,4 @@ class _Header:
         return ids.message_id(self.texts(name), self.note(name))
 
     def _decoded(self, text: str, name: str) -> str:
-        return clean(decode(text, self.note(name)))
+        return clean(decode(text, self.note(name)) if "=?" in text else text)

@@ -38,7 +38,9 @@ def decode(text: str, note: Note) -> str:
             note(f"more than {MOST_WORDS} encoded words")
             break
         gap = text[end : found.start()]
-        if not run or gap.strip():
+        if not run:
+            pieces.append(gap)
+        elif gap.strip():
             pieces += (_run_text(run, note), gap)
             run = []
         charset, encoding, payload = found.groups()
@@ -69,6 +71,8 @@ def _shielded(found: re.Match[str]) -> str:
 
 def _run_text(run: list[_Word], note: Note) -> str:
     """Decode neighbouring words: those of one charset as one, since a character may be split between them."""
+    if len(run) == 1:
+        return _joined_text(run[0].charset, run, note)
     return "".join(
         _joined_text(charset, list(words), note)
         for charset, words in groupby(run, key=lambda word: word.charset)
@@ -79,7 +83,7 @@ def _joined_text(charset: str, words: list[_Word], note: Note) -> str:
     codec = codec_for(charset)
     if codec is None:
         note(f"unknown charset {charset}")
-    data = b"".join([_data(word, codec) for word in words])
+    data = b"".join([_data(word, codec) for word in words]) if len(words) > 1 else _data(words[0], codec)
     if len(words) > 1 and codec and strictly(data, codec) is None and all(word.is_base64 for word in words):
         # Some mailers cut the base64 text itself, in the middle of a group of four.
         whole = _base64("".join(word.payload for word in words))

@@ -18,11 +18,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from imapclient import IMAPClient, SocketTimeout
+from imapclient.response_parser import parse_fetch_response
 
 from imaprouter.errors import MailboxError
+from imaprouter.mailbox import answers
 from imaprouter.mailbox.values import Account, Timeouts
 
 if TYPE_CHECKING:
@@ -33,7 +35,8 @@ SLICE = 0.25
 #: The longest line or literal that is believed. A SEARCH answer of a million UIDs is a line of 8 MB
 #: (imaplib stops at 1 MB, imap.md 0.6); a header is at most 64 KB; a hostile server announces 3 GB.
 MAX_UNIT = 16 * 1024 * 1024
-_CHUNK = 256 * 1024
+# Larger ones the allocator takes from the system and gives back each time.
+_CHUNK = 64 * 1024
 
 #: A dead peer is noticed after two minutes of silence (60 + 4 x 15 s), or one minute after unanswered data.
 _SOCKET_OPTIONS = (
@@ -128,6 +131,55 @@ class Wire(imaplib.IMAP4):
             raise self._overdue()
         return self._take(end + 1 - self._position)
 
+    def fetch_answer(self) -> tuple[int, dict[bytes, Any]] | None:
+        """Take one FETCH answer off the wire, as UID and items; UID 0 where it names none.
+
+        None, and nothing is taken, when something else comes next, or an answer of unusual shape.
+        """
+        if self._line_end(self._command_time) < 0:
+            raise self._overdue()
+        begin = answers.BEGINNING.match(self._buffer, self._position)
+        if begin is None:
+            return None
+        # From here on relative to the position, which moves when more is read.
+        at = begin.end() - self._position
+        uid, items = 0, dict[bytes, Any]()
+        while (item := answers.ITEM.match(self._buffer, self._position + at)) is not None:
+            at = item.end() - self._position
+            kind = item.lastindex
+            if kind == answers.LITERAL:
+                size = int(item[kind])
+                self._await_literal(at, size)
+                with memoryview(self._buffer) as view:
+                    items[b"BODY["] = bytes(view[self._position + at : self._position + at + size])
+                at += size
+            elif kind == answers.UID:
+                uid = int(item[kind])
+            elif kind == answers.SIZE:
+                items[b"RFC822.SIZE"] = int(item[kind])
+            elif kind == answers.FLAGS:
+                items[b"FLAGS"] = answers.flags(item[kind])
+            elif (date := answers.internal_date(item[answers.DATE])) is not None:
+                items[b"INTERNALDATE"] = date
+            else:
+                return None
+            follows = self._position + at
+            if self._buffer.startswith(b")\r\n", follows):
+                self._position = follows + 3
+                return uid, items
+            if not self._buffer.startswith(b" ", follows):
+                return None
+            at += 1
+        return None
+
+    def _await_literal(self, at: int, size: int) -> None:
+        """Have a literal in the buffer that begins `at` from the position, and the line behind it."""
+        if size > MAX_UNIT:
+            raise self.abort(f"the server announced {size} bytes")
+        while self._buffer.find(b"\n", self._position + at + size) < 0:
+            if not self._receive(self._command_time):
+                raise self._overdue()
+
     def await_line(self, until: float) -> bool:
         """Wait for a whole line; False when `until` (monotonic) or the stop event came first."""
         return self._line_end(lambda: 0.0 if self._stop.is_set() else until - time.monotonic()) >= 0
@@ -155,7 +207,8 @@ class Wire(imaplib.IMAP4):
         return end
 
     def _take(self, size: int) -> bytes:
-        taken = bytes(self._buffer[self._position : self._position + size])
+        with memoryview(self._buffer) as view:
+            taken = bytes(view[self._position : self._position + size])
         self._position += size
         return taken
 
@@ -217,6 +270,31 @@ class LineSafeClient(IMAPClient):  # type: ignore[misc]  # imapclient ships no p
     def idling(self) -> bool:
         """Whether the server is in IDLE: it has not answered the command for good."""
         return self._idle_tag is not None and self.wire.tagged_commands.get(self._idle_tag, b"") is None
+
+    def ask_for(self, uids: list[int], items: str) -> bytes:
+        """Send a UID FETCH for ascending UIDs; its answers are read by `answers` with the tag returned."""
+        tag: bytes = self.wire._command("UID", "FETCH", answers.uid_set(uids), items)
+        return tag
+
+    def answers(self, tag: bytes) -> dict[int, dict[bytes, Any]]:
+        """Read what a UID FETCH is answered with: items by UID, unsolicited ones among them.
+
+        The one literal is under b"BODY[" or a longer name that begins so.
+        """
+        wire = self.wire
+        found: dict[int, dict[bytes, Any]] = {}
+        while wire.tagged_commands.get(tag, b"") is None:
+            answer = wire.fetch_answer()
+            if answer is None:
+                self.read_line()
+            elif answer[0]:
+                found.setdefault(answer[0], {}).update(answer[1])
+        kind, data = wire._command_complete("FETCH", tag)
+        self._checkok("fetch", kind, data)
+        _, unusual = wire._untagged_response(kind, data, "FETCH")
+        for uid, items in parse_fetch_response(unusual, normalise_times=False).items():
+            found.setdefault(uid, {}).update(items)
+        return found
 
     def enter_idle(self) -> None:
         """Send IDLE and wait for '+', or for the refusal; see `idling`.

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any
 
 from imaprouter.errors import FolderMissing, MailboxError
@@ -36,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 #: UIDs that one SEARCH asks about; a million in 0.6 s (imap.md 0.6).
 WINDOW = 50_000
+#: UIDs that one FETCH names when nothing but a date is asked: a line of some 10 KB, of Dovecot's 64.
+ARRIVALS = 1000
 
 
 class Session:
@@ -58,18 +61,16 @@ class Session:
         self.capabilities: tuple[str, ...] = ()
         #: Until when the server's certificate is valid; None without TLS.
         self.certificate_ends: datetime | None = None
-        self._items = (
-            f"BODY.PEEK[HEADER.FIELDS ({' '.join(fields)})]<0.{header_bytes}>",
-            "INTERNALDATE",
-            "FLAGS",
-            "RFC822.SIZE",
-        )
+        header = f"BODY.PEEK[HEADER.FIELDS ({' '.join(fields).upper()})]<0.{header_bytes}>"
+        self._items = f"({header} INTERNALDATE FLAGS RFC822.SIZE)"
         self._header_bytes = header_bytes
         self._timeouts = timeouts
         self._stop = stop or threading.Event()
         self._client: LineSafeClient | None = None
         self._folder: FolderStatus | None = None
         self._idle_works = True
+        #: What was asked for ahead: its UIDs, and the tag of the command or, once they are read, the answers.
+        self._ahead: tuple[list[int], bytes | dict[int, dict[bytes, Any]]] | None = None
         #: Mail was announced that no search has looked for yet.
         self._news = False
         #: The folder held nothing when it was opened, and nothing was announced since.
@@ -105,7 +106,7 @@ class Session:
 
     def close(self) -> None:
         """Log out if that is quickly done, and disconnect; never raises."""
-        client, self._client, self._folder = self._client, None, None
+        client, self._client, self._folder, self._ahead = self._client, None, None, None
         if client is not None:
             client.wire.allow(self._timeouts.farewell)
             with suppress(OSError, imaplib.IMAP4.error):
@@ -172,14 +173,38 @@ class Session:
             # A server may leave wide gaps between UIDs: they must not cost a search for each 50,000.
             width = width * 2 if len(found) < WINDOW // 2 else WINDOW
 
-    def fetch(self, uids: Sequence[int]) -> FetchResult:
+    def fetch(self, uids: Sequence[int], *, ahead: Sequence[int] = ()) -> FetchResult:
         """Read the headers of `uids`, some 500 of the open folder; each is accounted for, see FetchResult.
 
-        Where a message kills the session, a new one is made (imap.md 0.10). MailboxError when that fails.
+        The server is told to go on with `ahead`, which the next call will ask for: it works while the caller
+        does. Where a message kills the session, a new one is made (imap.md 0.10), MailboxError when not.
         """
-        if self._client is None or self._folder is None:
+        if self._folder is None:
             raise MailboxError(f"{self.account}: FETCH: no folder is open")
-        return isolate(uids, self._ask, self._reopen)
+        result = isolate(uids, self._ask, self._reopen)
+        if ahead and not result.deferred:
+            # What goes wrong shows when the answer is read.
+            with suppress(MailboxError):
+                self._ask_ahead(sorted(set(ahead)))
+        return result
+
+    def _ask_ahead(self, uids: list[int]) -> None:
+        with self._command("FETCH") as client:
+            tag = client.ask_for(uids, self._items)
+        self._ahead = (uids, tag)
+
+    def arrivals(self, uids: Sequence[int]) -> dict[int, datetime | None]:
+        """INTERNALDATE of those of `uids` that the open folder still has; None where it is not told."""
+        found: dict[int, datetime | None] = {}
+        for start in range(0, len(uids), ARRIVALS):
+            some = list(uids[start : start + ARRIVALS])
+            with self._command("FETCH") as client:
+                answers = client.fetch(some, ["INTERNALDATE"])
+            asked = set(some)
+            found |= {
+                uid: _instant(data.get(b"INTERNALDATE")) for uid, data in answers.items() if uid in asked
+            }
+        return found
 
     def last_arrival(self) -> datetime | None:
         """INTERNALDATE of the last message of the open folder; None when there is none, or it tells none."""
@@ -281,10 +306,16 @@ class Session:
         return set(uids).intersection(self._search(",".join(map(str, uids))))
 
     def _read(self, uids: Sequence[int]) -> dict[int, FetchedMessage]:
+        asked = sorted(uids)
         with self._command("FETCH") as client:
-            answers = client.fetch(list(uids), self._items)
-        read = {uid: _message(uid, answer, self._header_bytes) for uid, answer in answers.items()}
-        return {uid: message for uid, message in read.items() if message.header is not None}
+            # `_command` has read what was asked for ahead.
+            ahead, self._ahead = self._ahead, None
+            if ahead is not None and ahead[0] == asked and isinstance(ahead[1], dict):
+                answers = ahead[1]
+            else:
+                answers = client.answers(client.ask_for(asked, self._items))
+        read = ((uid, _message(uid, answers[uid], self._header_bytes)) for uid in asked if uid in answers)
+        return {uid: message for uid, message in read if message.header is not None}
 
     def _body(self, uid: int) -> bytes:
         with self._command("FETCH") as client:
@@ -308,9 +339,11 @@ class Session:
             raise MailboxError(f"{self.account}: {what}: not connected")
         client.wire.allow(self._timeouts.command)
         try:
+            if self._ahead is not None and isinstance(self._ahead[1], bytes):
+                self._ahead = (self._ahead[0], client.answers(self._ahead[1]))
             yield client
         except Exception as exc:
-            self._client = None
+            self._client = self._ahead = None
             client.wire.shutdown()
             if isinstance(exc, MailboxError):
                 raise
@@ -330,8 +363,14 @@ def _message(uid: int, answer: dict[bytes, Any], limit: int) -> FetchedMessage:
         cut=isinstance(header, bytes) and len(header) >= limit,
         internal_date=_instant(answer.get(b"INTERNALDATE")),
         size=answer.get(b"RFC822.SIZE") or 0,
-        flags=frozenset(map(_text, answer.get(b"FLAGS") or ())),
+        flags=_flags(answer.get(b"FLAGS") or ()),
     )
+
+
+@lru_cache(maxsize=512)
+def _flags(words: tuple[bytes | int, ...]) -> frozenset[str]:
+    """Most messages of a folder have one of few combinations."""
+    return frozenset(map(_text, words))
 
 
 def _instant(value: datetime | None) -> datetime | None:

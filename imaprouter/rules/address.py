@@ -68,9 +68,10 @@ def address(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> Finding:
 
 def categories(letter: Letter, policy: AddressPolicy) -> frozenset[int]:
     """Pipelines to which the recipient aliases narrow the candidates; empty means no narrowing."""
-    recipients = {split_tag(email)[0] for email in letter.envelope.recipients} | set(
-        letter.envelope.recipients
-    )
+    if not policy.category:
+        return frozenset()
+    written = letter.envelope.recipients
+    recipients = {split_tag(email)[0] for email in written} | set(written)
     return frozenset(category for alias, category in policy.category.items() if alias in recipients)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from functools import cached_property
 
 from imaprouter.address import split_tag
 from imaprouter.model import (
@@ -52,7 +53,7 @@ class Role(Enum):
     OBSERVER = "observer_addressed"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Case:
     """One client's deals, and the employees that the letter is addressed to."""
 
@@ -80,7 +81,7 @@ class Case:
         )
         staff = _dismissed(people, deals, letter, index, policy.participants)
         staff |= employees(people, index, policy.participants)
-        users = (index.user(number) for number in sorted_ids(found.responsible_id for found in deals))
+        responsibles = index.users(sorted_ids(found.responsible_id for found in deals))
         return cls(
             clients=tuple(clients),
             client=client,
@@ -88,22 +89,22 @@ class Case:
             pipelines=categories(letter, policy.address),
             addressed={email: user for email, user in staff.items() if not _is_own(email, letter)},
             own={email: user for email, user in staff.items() if _is_own(email, letter)},
-            responsibles={user.id: user for user in users if user},
+            responsibles={user.id: user for user in responsibles},
             written=written_at(letter),
             policy=policy.participants,
         )
 
-    @property
+    @cached_property
     def all_active(self) -> tuple[int, ...]:
         """Every active deal of the client."""
         return sorted_ids(found.id for found in self.deals if found.active)
 
-    @property
+    @cached_property
     def active(self) -> list[Deal]:
         """The active deals that count."""
         return [found for found in self.deals if found.active and self._counts(found)]
 
-    @property
+    @cached_property
     def closed(self) -> list[Deal]:
         """The won and lost deals that count; a template of recurring deals is neither."""
         return [found for found in self.deals if found.semantic != "P" and self._counts(found)]

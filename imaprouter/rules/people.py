@@ -14,6 +14,8 @@ from imaprouter.rules.trust import doubt
 
 def employee(email: str, index: DealIndex, policy: ParticipantsPolicy) -> User | None:
     """The active employee with this address, by e-mail or alias, if need be without a plus-tag."""
+    if "+" not in email and not policy.user_aliases:
+        return index.user_by_email(email)  # as nearly always
     for spelling in dict.fromkeys((email, split_tag(email)[0])):
         user = index.user_by_email(spelling)
         if user:
@@ -99,6 +101,8 @@ def known_clients(addresses: Iterable[str], letter: Letter, index: DealIndex) ->
 
 def merged(clients: Sequence[Client]) -> Client:
     """Several clients as one: whatever belongs to one of them."""
+    if len(clients) == 1:
+        return clients[0]
     return Client(
         email=", ".join(client.email for client in clients),
         contacts=tuple(dict.fromkeys(contact for client in clients for contact in client.contacts)),
@@ -168,6 +172,8 @@ def is_anothers(letter: Letter, index: DealIndex, policy: RoutingPolicy, target:
 
 def claimed_clients(letter: Letter, index: DealIndex, policy: RoutingPolicy) -> list[Client]:
     """The known clients whom the letter names, and is not believed."""
+    if policy.trust.authentication != "require" and not doubt(letter, policy.trust):
+        return []  # everything that is written is believed
     believed = client_addresses(letter, index, policy)
     written = _of_clients(letter.envelope.reply_to, letter, index, policy)
     unproven = [email for email in written if email not in believed]

@@ -17,6 +17,7 @@ _SIGNED = re.compile(
     r"#(?P<deal>\d{1,10})(?P<dash>\s*[-\u2010-\u2015\u2212]\s*)"
     r"(?P<check>(?=[0-9]*[A-Za-z])(?=[A-Za-z]*[0-9])[0-9A-Za-z]{4})\b"
 )
+_DIGIT = re.compile(r"\d")
 # Always a marker behind these.
 _DEAL = re.compile(r"сдел(?:к|ок)\w*|deals?")
 # A number behind these counts something else, unless the sender has that very deal.
@@ -66,6 +67,7 @@ class Doubt(IntEnum):
     RANK = 2
 
 
+@lru_cache(maxsize=16)
 def as_read(subject: str) -> str:
     """The subject with `№ 123`, `＃１２３` and `# 123` written as `#123`."""
     # NFKC makes two letters of №.
@@ -79,6 +81,8 @@ def numbers(subject: str, policy: RoutingPolicy) -> Iterator[tuple[int, str, Dou
     Each of them once; of a deal whose signature is right, nothing else.
     """
     plain = as_read(subject)
+    if not _DIGIT.search(plain + subject):
+        return
     signed = [
         hit for hit in _SIGNED.finditer(plain) if not _is_glued(plain, hit) and _is_signature(hit, policy)
     ]
@@ -174,12 +178,18 @@ def _counts_a_noun(before: str, words: list[str]) -> bool:
     """`order #7`, and within the clause `заказ покупателя #7`, but not `заказ по #7`."""
     if not words or re.search(r"[!?;|,]\s*$", before):
         return False
-    if _OTHER_THINGS.fullmatch(words[-1]) or words[-2:] == ["p", "o"]:
+    if _is_other_thing(words[-1]) or words[-2:] == ["p", "o"]:
         return True
     if words[-1] in _ABOUT:
         return False
-    near = _words(_CLAUSE.sub("", before))[-_NEAR:]
-    return any(_OTHER_THINGS.fullmatch(word) for word in near)
+    clause = _CLAUSE.match(before)
+    near = _words(before[clause.end() :] if clause else before)[-_NEAR:]
+    return any(map(_is_other_thing, near))
+
+
+@lru_cache(maxsize=4096)
+def _is_other_thing(word: str) -> bool:
+    return _OTHER_THINGS.fullmatch(word) is not None
 
 
 def _goes_on_as_rank(hit: re.Match[str], words: list[str], next_word: str) -> bool:

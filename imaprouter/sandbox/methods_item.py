@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -12,7 +12,7 @@ from imaprouter.sandbox.filters import Condition, split_key
 from imaprouter.sandbox.listing import Page, item_page, ordered
 from imaprouter.sandbox.replies import Call, Method, Refusal, Reply, required_int
 from imaprouter.sandbox.rows import Row
-from imaprouter.sandbox.values import instant, typed, whole
+from imaprouter.sandbox.values import instant, iso, whole
 
 _NUMBERS_AS_TEXT = frozenset({"OPPORTUNITY", "TAX_VALUE"})
 _LINK_COLUMNS = frozenset({"COMPANY_ID", "CONTACT_ID", "LEAD_ID", "QUOTE_ID"})
@@ -34,7 +34,8 @@ def item_list(call: Call) -> Reply:
             raise _invalid(f"Invalid order: field '{name}' is not allowed in order")
     by_column = {names[name][0]: direction for name, direction in order.items()}
     page: Page = item_page(ordered(rows, by_column, dict(names.values())), call.params.get("start"))
-    shown = [_item(call, type_id, row, names) for row in page.rows]
+    show = _shown(call, type_id, names)
+    shown = [show(row) for row in page.rows]
     return Reply({"items": shown}, page.total, page.next)
 
 
@@ -47,7 +48,7 @@ def item_get(call: Call) -> Reply:
     if not call.crm.may_read((type_id, number)):
         raise Refusal("ACCESS_DENIED", "Access denied")
     names = _names(call, type_id, [name for name in row if name.startswith("UF_")])
-    return Reply({"item": _item(call, type_id, row, names)})
+    return Reply({"item": _shown(call, type_id, names)(row)})
 
 
 def category_list(call: Call) -> Reply:
@@ -147,28 +148,38 @@ def _check_value(name: str, kind: Kind, value: Any, call: Call) -> None:
         raise _invalid(f"Invalid filter: field '{name}' has invalid value")
 
 
-def _item(call: Call, type_id: int, row: Row, names: Mapping[str, tuple[str, Kind]]) -> Row:
-    select = _select(call.params.get("select"))
+def _shown(call: Call, type_id: int, names: Mapping[str, tuple[str, Kind]]) -> Callable[[Row], Row]:
+    """How the call shows a row; what does not depend on the row is found out once."""
+    select, zone = _select(call.params.get("select")), call.crm.zone
     everything = not select or "*" in select
     chosen = names.keys() if everything else [name for name in select if name in names]
-    item = {name: _typed(call, names[name][0], row.get(names[name][0])) for name in chosen}
-    beside = _links(call, type_id, row) | _communications(type_id, row)
-    if everything:
-        return item | beside
-    return item | {name: beside[name] for name in select if name in beside and name != "fm"}
+    empty_link = 0 if call.quirks.empty_link == "0" else None
+    columns = [names[name][0] for name in chosen]
+    times = [name for name in chosen if names[name][1] is Kind.TIME]
+    links = [name for name in chosen if names[name][0] in _LINK_COLUMNS]
+    numbers = [name for name in chosen if names[name][0] in _NUMBERS_AS_TEXT]
+    wanted = set(select) - {"fm"}
+
+    def show(row: Row) -> Row:
+        item: Row = dict(zip(chosen, map(row.get, columns), strict=True))
+        for name in times:
+            if item[name] is not None:
+                item[name] = iso(item[name], zone)
+        for name in links:
+            item[name] = item[name] or empty_link
+        for name in numbers:
+            item[name] = float(item[name] or 0)
+        beside = _links(call, type_id, row) | _communications(type_id, row)
+        if everything:
+            return item | beside
+        return item | {name: beside[name] for name in select if name in beside and name in wanted}
+
+    return show
 
 
 def _select(value: Any) -> Sequence[str]:
     items = list(value.values()) if isinstance(value, Mapping) else value
     return [str(item) for item in items] if isinstance(items, list) else []
-
-
-def _typed(call: Call, column: str, value: Any) -> Any:
-    if column in _LINK_COLUMNS and not value:
-        return 0 if call.quirks.empty_link == "0" else None
-    if column in _NUMBERS_AS_TEXT:
-        return float(value or 0)
-    return typed(value, call.crm.zone)
 
 
 def _links(call: Call, type_id: int, row: Row) -> Row:

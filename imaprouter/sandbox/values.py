@@ -45,7 +45,7 @@ def iso(moment: datetime, zone: tzinfo) -> str:
     """Return a moment as the portal writes it: seconds, with the server's offset (rest.md 2.9)."""
     if moment.year < 9999:
         moment = moment.astimezone(zone)
-    return moment.replace(microsecond=0).isoformat()
+    return moment.isoformat(timespec="seconds")
 
 
 def legacy(value: Any, zone: tzinfo) -> Any:
@@ -55,8 +55,3 @@ def legacy(value: Any, zone: tzinfo) -> Any:
     if isinstance(value, (dict, list)):
         return value or []
     return None if value is None else str(value)
-
-
-def typed(value: Any, zone: tzinfo) -> Any:
-    """Return a value as crm.item.* shows it: numbers stay numbers (rest.md 4.2)."""
-    return iso(value, zone) if isinstance(value, datetime) else value

@@ -46,11 +46,12 @@ class Activities(Tables):
         )
         return self._db.conn.total_changes - before
 
-    def unpaired(self, seen_before: datetime | None = None) -> list[Activity]:
-        """Activities that no message was found for, by id; only those first seen before `seen_before`."""
+    def unpaired(self, *, not_within: tuple[datetime, datetime] | None = None) -> list[Activity]:
+        """Activities that no message was found for, by id; only those not first seen between two moments."""
         query = "SELECT activity FROM activities INDEXED BY activities_unpaired WHERE message_id IS NULL"
-        if seen_before:
-            rows = self._rows(f"{query} AND first_seen_at < ? ORDER BY id", (to_text(seen_before),))
+        if not_within:
+            begin, end = map(to_text, not_within)
+            rows = self._rows(f"{query} AND first_seen_at NOT BETWEEN ? AND ? ORDER BY id", (begin, end))
         else:
             rows = self._rows(f"{query} ORDER BY id")
         return [load(row[0], Activity) for row in rows]
@@ -68,11 +69,15 @@ class Activities(Tables):
             (message_id, to_text(due), activity_id),
         )
 
-    def due(self, now: datetime, limit: int) -> list[PairedActivity]:
-        """Paired activities whose next attempt is due, longest waiting first."""
+    def due(self, now: datetime, limit: int, *, farthest: datetime) -> list[PairedActivity]:
+        """Paired activities whose next attempt is due, longest waiting first.
+
+        What lies beyond `farthest` was put there by a clock that was wrong, and is due too.
+        """
         return self._activities(
-            "next_attempt_at <= ? AND message_id IS NOT NULL ORDER BY next_attempt_at, id LIMIT ?",
-            (to_text(now), limit),
+            "(next_attempt_at <= ? OR next_attempt_at > ?) AND message_id IS NOT NULL"
+            " ORDER BY next_attempt_at, id LIMIT ?",
+            (to_text(now), to_text(farthest), limit),
         )
 
     def get(self, activity_id: int) -> PairedActivity | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from imaprouter.model import Binding, EntityType, Target
+from imaprouter.model import Activity, Binding, EntityType, Target
 from imaprouter.store.database import to_text
 from imaprouter.store.rows import Tables, load, marks
 
@@ -25,7 +25,10 @@ class Watched:
 
     activity_id: int
     message_id: int
+    #: None: they were never read.
     bindings: tuple[Binding, ...] | None
+    #: The owner at the first poll, where it was right and so nothing was read.
+    owner: Binding | None = None
 
 
 class Answers(Tables):
@@ -83,11 +86,20 @@ class Answers(Tables):
 
     def _watched(self, where: str, *values: object) -> list[Watched]:
         rows = self._rows(
-            "SELECT a.id, a.message_id, a.last_bindings FROM activities a"
-            f" WHERE a.message_id IS NOT NULL AND {where}",
+            "SELECT a.id, a.message_id, a.last_bindings, a.activity, m.result = 'already_right'"
+            " FROM activities a JOIN messages m ON m.id = a.message_id"
+            f" WHERE {where}",
             values,
         )
-        return [Watched(row[0], row[1], None if row[2] is None else load(row[2], _BINDINGS)) for row in rows]
+        return [_as_watched(*row) for row in rows]
+
+
+def _as_watched(
+    number: int, message_id: int, last_bindings: str | None, activity: str, already_right: int | None
+) -> Watched:
+    if last_bindings is not None:
+        return Watched(number, message_id, load(last_bindings, _BINDINGS))
+    return Watched(number, message_id, None, load(activity, Activity).owner if already_right else None)
 
 
 class Questions(Tables):
@@ -96,11 +108,11 @@ class Questions(Tables):
     def unasked(self, recorded_since: datetime, within: timedelta, limit: int) -> list[int]:
         """Messages that wait for a person and of which nobody was asked, or not everybody could be.
 
-        Their activity is known. Past mail is left out: what was recorded before that time, or arrived
-        longer before it was recorded than `within`.
+        Their activity is known. Past mail is left out: what is on record as such, what was recorded before
+        that time, or arrived longer before it was recorded than `within`.
         """
         rows = self._rows(
-            "SELECT m.id FROM messages m WHERE m.state = 'review' AND m.recorded_at >= ?"
+            "SELECT m.id FROM messages m WHERE m.state = 'review' AND NOT m.past AND m.recorded_at >= ?"
             " AND CAST(strftime('%s', m.recorded_at) AS INTEGER) - m.internal_second <= ?"
             " AND EXISTS (SELECT 1 FROM activities a WHERE a.message_id = m.id AND a.settled_at IS NOT NULL)"
             " AND NOT EXISTS (SELECT 1 FROM questions q WHERE q.message_id = m.id AND q.state <> 'again'"

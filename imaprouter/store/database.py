@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
 from typing import Literal
 
 from sqlite_utils import Database, Migrations
@@ -65,10 +66,7 @@ def open_readonly(path: Path, migrations: Migrations) -> Database:
     """
     with translated(path):
         path.stat()
-        # Without a log nobody has it open: 'immutable' keeps SQLite from making one, and leaving it behind.
-        log = path.with_name(f"{path.name}-wal")
-        mode = "mode=ro" if log.exists() else "mode=ro&immutable=1"
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=BUSY_SECONDS)
+        connection = connect_readonly(path)
         try:
             database = Database(connection)
             _check_owner(database, path)
@@ -80,10 +78,44 @@ def open_readonly(path: Path, migrations: Migrations) -> Database:
     return database
 
 
+def connect_readonly(path: Path) -> sqlite3.Connection:
+    """A connection that changes nothing on the disk, whatever the file holds."""
+    # Without a log nobody has it open: 'immutable' keeps SQLite from making one, and leaving it behind.
+    logs = (path.with_name(f"{path.name}-{end}") for end in ("wal", "journal"))
+    mode = "mode=ro" if any(log.exists() for log in logs) else "mode=ro&immutable=1"
+    return sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=BUSY_SECONDS)
+
+
 def damage(connection: sqlite3.Connection) -> str:
     """What SQLite's quick check finds wrong, '' for nothing; reads the whole file."""
     found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)").fetchall()]
     return "" if found == ["ok"] else "; ".join(found)
+
+
+class reading:
+    """One state of the database for all that is asked inside; nothing where a transaction is open already.
+
+    Cheaper as well: outside of a transaction each query takes and gives back SQLite's locks.
+    """
+
+    __slots__ = ("_connection", "_path", "begun")
+
+    def __init__(self, database: Database, path: Path | str) -> None:
+        self._connection = database.conn
+        self._path = path
+        self.begun = False
+
+    def __enter__(self) -> None:
+        if not self._connection.in_transaction:
+            with translated(self._path):
+                self._connection.execute("BEGIN")
+            self.begun = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.begun:
+            self._connection.rollback()
 
 
 @contextlib.contextmanager
@@ -103,26 +135,42 @@ def transaction(database: Database) -> Iterator[None]:
         database.commit()
 
 
-@contextlib.contextmanager
-def translated(path: Path | str) -> Iterator[None]:
-    """Turn SQLite's errors into StoreError, once, at the edge."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        damage = _DAMAGE.get(str(error))
-        # Shared memory that cannot grow: the disk is full, and nothing was written.
-        if damage and not getattr(error, "sqlite_errorname", "").startswith("SQLITE_IOERR_SHM"):
-            raise StoreDamaged(f"{path}: {error}", advice=damage) from error
-        advice = {
-            "malformed JSON": "another program or a damaged disk changed it: restore it from a backup",
-            "database or disk is full": "make room on the disk; nothing that was confirmed is lost",
-            "database is locked": "another program holds it; a backup should not lock it for so long",
-        }.get(str(error), "")
-        raise StoreError(f"{path}: {error}", advice=advice) from error
-    except OSError as error:
-        raise StoreError(
-            f"{path}: {error.strerror or error}", advice="check the folder and its rights"
-        ) from error
+class translated:
+    """Turn SQLite's errors into StoreError, once, at the edge.
+
+    A class, because it stands around every query: a generator costs as much as the query itself.
+    """
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, sqlite3.DatabaseError):
+            raise _store_error(self._path, error) from error
+        if isinstance(error, OSError):
+            raise StoreError(
+                f"{self._path}: {error.strerror or error}", advice="check the folder and its rights"
+            ) from error
+
+
+def _store_error(path: Path | str, error: sqlite3.DatabaseError) -> StoreError:
+    damage = _DAMAGE.get(str(error))
+    # Shared memory that cannot grow: the disk is full, and nothing was written.
+    if damage and not getattr(error, "sqlite_errorname", "").startswith("SQLITE_IOERR_SHM"):
+        return StoreDamaged(f"{path}: {error}", advice=damage)
+    advice = {
+        "malformed JSON": "another program or a damaged disk changed it: restore it from a backup",
+        "database or disk is full": "make room on the disk; nothing that was confirmed is lost",
+        "database is locked": "another program holds it; a backup should not lock it for so long",
+    }.get(str(error), "")
+    return StoreError(f"{path}: {error}", advice=advice)
 
 
 def database_path(database: Database) -> str:

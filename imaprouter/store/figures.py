@@ -37,18 +37,19 @@ class Figures(Tables):
         return tuple((state, found.get(state, Tally())) for state in states)
 
     def overdue(self, recorded_before: datetime) -> Tally:
-        """Messages that wait for a person since before that time."""
+        """Messages that wait for a person since before that time; of past ones nobody is told."""
         row = self._row(
-            "SELECT count(*), min(recorded_at) FROM messages WHERE state = 'review' AND recorded_at < ?",
+            "SELECT count(*), min(recorded_at) FROM messages WHERE state = 'review' AND recorded_at < ?"
+            " AND NOT past",
             (to_text(recorded_before),),
         )
         return _tally(row) if row else Tally()
 
     def missing(self) -> tuple[tuple[date, Tally], ...]:
-        """Messages whose activity is missing, by the day on which they were recorded, in UTC."""
+        """Messages whose activity is missing, by the day of their record, in UTC; no past ones."""
         rows = self._rows(
             "SELECT substr(recorded_at, 1, 10) AS day, count(*), min(recorded_at) FROM messages"
-            " WHERE state = 'missing' GROUP BY day ORDER BY day"
+            " WHERE state = 'missing' AND NOT past GROUP BY day ORDER BY day"
         )
         return tuple((date.fromisoformat(row[0]), _tally(row[1:])) for row in rows)
 

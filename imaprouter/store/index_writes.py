@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from imaprouter.model import Activity, Company, Contact, Deal, Lead, User
 from imaprouter.store.database import to_text, transaction
-from imaprouter.store.rows import Tables, marks
+from imaprouter.store.rows import Tables, dump, marks
 
 Kind = Literal["deals", "contacts", "companies", "leads", "users"]
 KINDS: tuple[Kind, ...] = ("deals", "contacts", "companies", "leads", "users")
@@ -24,6 +24,23 @@ _NOTE_SINCE = """
 UPDATE deals SET responsible_since = :modified_at
 WHERE id = :id AND responsible_id <> :responsible_id AND coalesce(modified_at, '') <= :modified_at
 """
+_DEAL_COLUMNS = (
+    "id",
+    "title",
+    "category_id",
+    "stage_id",
+    "semantic",
+    "recurring",
+    "responsible_id",
+    "company_id",
+    "lead_id",
+    "created_at",
+    "modified_at",
+    "moved_at",
+    "last_activity_at",
+    "generation",
+)
+_LEAD_COLUMNS = ("id", "title", "responsible_id", "semantic", "contact_id", "company_id", "generation")
 
 
 class Writes(Tables):
@@ -41,34 +58,48 @@ class Writes(Tables):
         `Deal.former` is what the index saw itself: the portal does not tell it, and it is not read here.
         """
         rows = [
-            {
-                "id": deal.id,
-                "title": deal.title,
-                "category_id": deal.category_id,
-                "stage_id": deal.stage_id,
-                "semantic": deal.semantic,
-                "recurring": int(deal.recurring),
-                "responsible_id": deal.responsible_id,
-                "company_id": deal.company_id,
-                "lead_id": deal.lead_id,
-                "created_at": to_text(deal.created_at),
-                "modified_at": to_text(deal.modified_at),
-                "moved_at": to_text(deal.moved_at),
-                "last_activity_at": to_text(deal.last_activity_at),
-                "generation": generation,
-            }
+            (
+                deal.id,
+                deal.title,
+                deal.category_id,
+                deal.stage_id,
+                deal.semantic,
+                int(deal.recurring),
+                deal.responsible_id,
+                deal.company_id,
+                deal.lead_id,
+                to_text(deal.created_at),
+                to_text(deal.modified_at),
+                to_text(deal.moved_at),
+                to_text(deal.last_activity_at),
+                generation,
+            )
             for deal in deals
         ]
-        dated = [row for row in rows if row["modified_at"]]
-        self._db.conn.executemany(_NOTE_HANDOVER, dated)
-        self._db.conn.executemany(_NOTE_SINCE, dated)
-        self._put("deals", rows)
+        self._note_handovers(deals)
+        self._put("deals", _DEAL_COLUMNS, rows)
         self._link("deal_contacts", "deal_id", "contact_id", {deal.id: deal.contact_ids for deal in deals})
         self._replace(
             "deal_observers",
             ("deal_id", "user_id"),
             {deal.id: [(user_id,) for user_id in deal.observer_ids] for deal in deals},
         )
+
+    def _note_handovers(self, deals: Sequence[Deal]) -> None:
+        """Note for which deals somebody else is responsible than before."""
+        before = dict(
+            self._rows(
+                "SELECT id, responsible_id FROM deals WHERE id IN (SELECT value FROM json_each(?))",
+                (_listed(deal.id for deal in deals),),
+            )
+        )
+        handed_over = [
+            {"id": deal.id, "responsible_id": deal.responsible_id, "modified_at": to_text(deal.modified_at)}
+            for deal in deals
+            if deal.modified_at and before.get(deal.id, deal.responsible_id) != deal.responsible_id
+        ]
+        self._db.conn.executemany(_NOTE_HANDOVER, handed_over)
+        self._db.conn.executemany(_NOTE_SINCE, handed_over)
 
     def set_tenures(self, deals: Iterable[Deal]) -> None:
         """Replace what is known of who was responsible for these deals, and since when somebody is."""
@@ -87,66 +118,37 @@ class Writes(Tables):
         )
 
     def put_contacts(self, contacts: Sequence[Contact], generation: int) -> None:
-        self._put(
-            "contacts",
-            (
-                {
-                    "id": contact.id,
-                    "name": contact.name,
-                    "responsible_id": contact.responsible_id,
-                    "first_name": contact.first_name,
-                    "last_name": contact.last_name,
-                    "generation": generation,
-                }
-                for contact in contacts
-            ),
-        )
+        rows = ((c.id, c.name, c.responsible_id, c.first_name, c.last_name, generation) for c in contacts)
+        columns = ("id", "name", "responsible_id", "first_name", "last_name", "generation")
+        self._put("contacts", columns, rows)
         links = {contact.id: contact.company_ids for contact in contacts}
         self._link("contact_companies", "contact_id", "company_id", links)
         self._put_emails("contact", {contact.id: contact.emails for contact in contacts})
 
     def put_companies(self, companies: Sequence[Company], generation: int) -> None:
-        self._put(
-            "companies",
-            (
-                {"id": c.id, "title": c.title, "responsible_id": c.responsible_id, "generation": generation}
-                for c in companies
-            ),
-        )
+        rows = ((c.id, c.title, c.responsible_id, generation) for c in companies)
+        self._put("companies", ("id", "title", "responsible_id", "generation"), rows)
         self._put_emails("company", {company.id: company.emails for company in companies})
 
     def put_leads(self, leads: Sequence[Lead], generation: int) -> None:
-        self._put(
-            "leads",
+        rows = (
             (
-                {
-                    "id": lead.id,
-                    "title": lead.title,
-                    "responsible_id": lead.responsible_id,
-                    "semantic": lead.semantic,
-                    "contact_id": lead.contact_id,
-                    "company_id": lead.company_id,
-                    "generation": generation,
-                }
-                for lead in leads
-            ),
+                lead.id,
+                lead.title,
+                lead.responsible_id,
+                lead.semantic,
+                lead.contact_id,
+                lead.company_id,
+                generation,
+            )
+            for lead in leads
         )
+        self._put("leads", _LEAD_COLUMNS, rows)
         self._put_emails("lead", {lead.id: lead.emails for lead in leads})
 
     def put_users(self, users: Sequence[User], generation: int) -> None:
-        self._put(
-            "users",
-            (
-                {
-                    "id": user.id,
-                    "name": user.name,
-                    "email": user.email,
-                    "active": int(user.active),
-                    "generation": generation,
-                }
-                for user in users
-            ),
-        )
+        rows = ((user.id, user.name, user.email, int(user.active), generation) for user in users)
+        self._put("users", ("id", "name", "email", "active", "generation"), rows)
 
     def put_sent_letters(self, activities: Iterable[Activity]) -> None:
         """Remember the Message-IDs of letters that Bitrix24 sent; activities without one are passed over."""
@@ -189,8 +191,14 @@ class Writes(Tables):
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────
 
-    def _put(self, table: str, rows: Iterable[dict[str, Any]]) -> None:
-        self._db.table(table).upsert_all(rows, pk="id", batch_size=1000)
+    def _put(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Insert rows, or write over those with the same id; columns that are not named keep their values."""
+        updates = ", ".join(f"{name} = excluded.{name}" for name in columns if name != "id")
+        self._db.conn.executemany(
+            f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks(columns)})"
+            f" ON CONFLICT (id) DO UPDATE SET {updates}",
+            rows,
+        )
 
     def _link(self, table: str, key: str, other: str, links: Mapping[int, tuple[int, ...]]) -> None:
         """Links in their order: the first is the primary one."""
@@ -205,7 +213,9 @@ class Writes(Tables):
     ) -> None:
         """Put what hangs on some objects in the place of what hung there; the first column is their id."""
         connection = self._db.conn
-        connection.executemany(f"DELETE FROM {table} WHERE {columns[0]} = ?", ((n,) for n in linked))
+        connection.execute(
+            f"DELETE FROM {table} WHERE {columns[0]} IN (SELECT value FROM json_each(?))", (_listed(linked),)
+        )
         connection.executemany(
             f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({marks(columns)})",
             ((number, *values) for number, rows in linked.items() for values in rows),
@@ -213,10 +223,16 @@ class Writes(Tables):
 
     def _put_emails(self, kind: str, emails: dict[int, tuple[str, ...]]) -> None:
         connection = self._db.conn
-        connection.executemany(
-            "DELETE FROM emails WHERE kind = ? AND entity_id = ?", ((kind, number) for number in emails)
+        connection.execute(
+            "DELETE FROM emails WHERE kind = ? AND entity_id IN (SELECT value FROM json_each(?))",
+            (kind, _listed(emails)),
         )
         connection.executemany(
             "INSERT OR IGNORE INTO emails (email, kind, entity_id) VALUES (?, ?, ?)",
             ((email, kind, number) for number, listed in emails.items() for email in listed if email),
         )
+
+
+def _listed(ids: Iterable[int]) -> str:
+    """Ids as one value of a statement, which would hold too few of them one by one."""
+    return dump(list(ids))

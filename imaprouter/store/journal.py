@@ -25,6 +25,7 @@ from imaprouter.store.folders import Folders
 from imaprouter.store.journal_schema import migrations
 from imaprouter.store.messages import Messages
 from imaprouter.store.parts import Incidents, Parts
+from imaprouter.store.past import Past
 from imaprouter.store.reports import Reports
 from imaprouter.store.rows import Facts
 
@@ -39,6 +40,7 @@ class Journal:
             self._db = open_database(path, migrations, synchronous="FULL")
         self.folders = Folders(self._db)
         self.messages = Messages(self._db)
+        self.past = Past(self._db)
         self.activities = Activities(self._db)
         self.traces = Traces(self._db)
         self.undos = Undos(self._db)

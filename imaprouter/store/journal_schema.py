@@ -250,6 +250,21 @@ def corrections_that_begin_anew(db: Database) -> None:
 
 
 @migrations()
+def letters_of_the_past(db: Database) -> None:
+    """Letters that came before the watch: nobody is ever told of them."""
+    for statement in _LETTERS_OF_THE_PAST.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+
+
+_LETTERS_OF_THE_PAST = """
+-- 0: the service met it when it came; 1: its activity is still to be looked for; 2: that was done
+ALTER TABLE messages ADD COLUMN past INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX messages_of_the_past ON messages (past, internal_second) WHERE past > 0;
+"""
+
+
+@migrations()
 def an_audit_that_can_be_undone(db: Database) -> None:
     """What each write found, was to leave and was sent for; what is taken back; who was asked to decide."""
     for statement in _AN_AUDIT_THAT_CAN_BE_UNDONE.split(";\n"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from imaprouter.address import canonical_id, portal_id
@@ -19,10 +20,11 @@ from imaprouter.model import (
     State,
     Target,
 )
+from imaprouter.store.batch import Batches, Keys, OnRecord, keys_of
 from imaprouter.store.database import to_moment, to_text
 from imaprouter.store.folders import Folder
 from imaprouter.store.rows import dump, load, marks
-from imaprouter.store.threads import CLAIMED, Threads, may_hint
+from imaprouter.store.threads import CLAIMED, Threads, may_hint, other_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ class StoredMessage:
     person_target: Target | None
     recorded_at: datetime
     settled_at: datetime | None
+    #: It came before the watch: nobody is told of it.
+    past: bool = False
 
     @property
     def target(self) -> Target | None:
@@ -93,9 +97,11 @@ class StoredMessage:
 _MESSAGE_COLUMNS = (
     "m.id, m.mailbox, f.name, m.epoch, m.uidvalidity, m.uid, m.direction, m.envelope, m.decision, "
     "m.internal_date, m.size, m.seen, m.state, m.result, m.note, m.same_as, m.person_type, m.person_id, "
-    "m.recorded_at, m.settled_at"
+    "m.recorded_at, m.settled_at, m.past"
 )
 _HOUR = 3600
+#: Of a letter of the past: its activity is still to be looked for, or that was done.
+UNSEEN, SEEN = 1, 2
 #: By the Date too: mail that was moved to a new server has arrived within one hour, but was not written so.
 EXCHANGE = f"""
 SELECT count(*), max(json_extract(decision, '$.rule') = 'loop') FROM (
@@ -123,9 +129,25 @@ _UNPAIRED = (
 )
 
 
-class Messages(Threads):
-    def add(self, folder: Folder, message: NewMessage, now: datetime) -> int:
-        """Record a message with its decision; returns its journal id. Call it inside `transaction()`."""
+class Messages(Threads, Batches):
+    def add(
+        self,
+        folder: Folder,
+        message: NewMessage,
+        now: datetime,
+        on_record: OnRecord | None = None,
+        *,
+        past: bool = False,
+    ) -> int:
+        """Record a message with its decision; returns its journal id. Call it inside `transaction()`.
+
+        `on_record` knows of the batch that the message belongs to, and then of the message too.
+        `past`: it came before the watch (`store.past`).
+        """
+        if on_record is None:
+            on_record = self.on_record(folder, (keys_of(message.uid, message.envelope, message.pair_key),))
+        keys = on_record.letters[message.uid]
+        hints = _hints(message)
         values = {
             "folder_id": folder.id,
             "epoch": folder.epoch,
@@ -133,13 +155,16 @@ class Messages(Threads):
             "uid": message.uid,
             "mailbox": folder.mailbox,
             "recorded_at": to_text(now),
-            **_decided(message, now),
+            "past": int(past) and (UNSEEN if may_have_activity(message) else SEEN),
+            "conversation": message.envelope.conversation if hints else "",
+            "pair_key": message.pair_key,
+            **_decided(message, keys, now),
         }
-        names = ", ".join(values)
-        places = ", ".join(f":{name}" for name in values)
-        cursor = self._execute(f"INSERT INTO messages ({names}) VALUES ({places})", values)
+        cursor = self._execute(_insert(tuple(values)), tuple(values.values()))
         number = int(cursor.lastrowid or 0)
-        self._learn(number, message.envelope, hints=_hints(message))
+        others = other_ids(message.envelope, keys.message_id)
+        on_record.add(keys, others)
+        self._learn(number, message.envelope, others, on_record.ids, hints=hints)
         return number
 
     def has_uid(self, folder: Folder, uid: int) -> bool:
@@ -204,7 +229,10 @@ class Messages(Threads):
 
         Where a person has chosen, only the decision beside his choice changes.
         """
-        values = _decided(message, now)
+        keys = keys_of(message.uid, message.envelope, message.pair_key)
+        values = _decided(message, keys, now)
+        if message.pair_key:
+            values["pair_key"] = message.pair_key
         chosen = "person_type IS NOT NULL"
         changes = ", ".join(
             f"{name} = CASE WHEN {chosen} THEN {name} ELSE :{name} END"
@@ -221,7 +249,7 @@ class Messages(Threads):
             "UPDATE messages SET open_questions = 0 WHERE id = ? AND state = 'settled'", (message_id,)
         )
         if changed.rowcount:
-            self._learn(message_id, message.envelope, hints=_hints(message))
+            self._learn_again(message_id, message.envelope, keys.message_id, hints=_hints(message))
 
     def copies(self, mailbox: str, envelope: Envelope, arrived: datetime) -> list[StoredMessage]:
         """The same mail in other mailboxes, by Message-ID or, where a relay rewrote it, by what it says.
@@ -297,18 +325,22 @@ class Messages(Threads):
                 found.update((message.id, message) for message in near)
         return [found[number] for number in sorted(found)]
 
-    def expired(self, before: datetime, limit: int = -1) -> list[StoredMessage]:
-        """Waiting messages that were recorded before `before` and still have no activity."""
+    def expired(self, begin: datetime, end: datetime, limit: int) -> list[StoredMessage]:
+        """Waiting messages that were not recorded between the two and still have no activity.
+
+        Whether one of the past has any is not the service's question.
+        """
         return self._messages(
-            f"{_UNPAIRED} AND m.state = 'waiting' AND m.recorded_at < ? ORDER BY m.id LIMIT ?",
-            (to_text(before), limit),
+            f"{_UNPAIRED} AND m.state = 'waiting' AND NOT m.past AND m.recorded_at NOT BETWEEN ? AND ?"
+            " ORDER BY m.id LIMIT ?",
+            (to_text(begin), to_text(end), limit),
         )
 
     def earliest_unpaired(self) -> datetime | None:
-        """INTERNALDATE of the oldest message that waits for its activity."""
+        """INTERNALDATE of the oldest message that waits for its activity, past letters apart."""
         row = self._row(
             "SELECT min(m.internal_date) FROM messages m"
-            f" WHERE m.state IN ('waiting', 'review') AND NOT {_HAS_ACTIVITY}"
+            f" WHERE m.state IN ('waiting', 'review') AND NOT m.past AND NOT {_HAS_ACTIVITY}"
         )
         return to_moment(row[0]) if row else None
 
@@ -317,7 +349,7 @@ class Messages(Threads):
         asked = self._row("SELECT 1 FROM messages WHERE open_questions LIMIT 1")
         waiting = self._row(
             "SELECT 1 FROM messages m WHERE m.state IN ('waiting', 'review') AND m.recorded_at > ?"
-            f" AND NOT {_HAS_ACTIVITY} LIMIT 1",
+            f" AND NOT m.past AND NOT {_HAS_ACTIVITY} LIMIT 1",
             (to_text(recorded_after),),
         )
         return asked is not None or waiting is not None
@@ -360,7 +392,7 @@ class Messages(Threads):
     def set_note(self, message_id: int, note: str) -> None:
         self._execute("UPDATE messages SET note = ? WHERE id = ?", (note, message_id))
 
-    def each(self) -> Iterator[StoredMessage]:
+    def every(self) -> Iterator[StoredMessage]:
         """Every message, by id; a portion at a time, so that a writer need not wait."""
         last = 0
         while found := self._messages("m.id > ? ORDER BY m.id LIMIT ?", (last, _PORTION)):
@@ -377,16 +409,26 @@ class Messages(Threads):
         return [_message(row) for row in self._rows(query, values)]
 
 
-def _decided(message: NewMessage, now: datetime) -> dict[str, object]:
+def may_have_activity(message: NewMessage) -> bool:
+    """Whether a newly decided message is one of which Bitrix24 may have made an activity."""
+    return message.state is not State.SETTLED or message.result is Result.LEFT
+
+
+@cache
+def _insert(names: tuple[str, ...]) -> str:
+    return f"INSERT INTO messages ({', '.join(names)}) VALUES ({marks(names)})"
+
+
+def _decided(message: NewMessage, keys: Keys, now: datetime) -> dict[str, object]:
     """The columns that come of reading and deciding."""
     envelope = message.envelope
     target = _inheritable(message)
     return {
         "direction": message.direction,
         "same_as": message.same_as,
-        "message_id": canonical_id(envelope.message_id),
-        "fingerprint": envelope.fingerprint,
-        "letter_key": letter_key(envelope),
+        "message_id": keys.message_id,
+        "fingerprint": keys.fingerprint,
+        "letter_key": keys.letter_key,
         "internal_date": to_text(message.internal_date),
         "internal_second": int(message.internal_date.timestamp()),
         "date_second": int(envelope.date.timestamp()) if envelope.date else None,
@@ -401,7 +443,6 @@ def _decided(message: NewMessage, now: datetime) -> dict[str, object]:
         "result": message.result,
         "note": message.note,
         "settled_at": to_text(now) if message.state is State.SETTLED else None,
-        **({"pair_key": message.pair_key} if message.pair_key else {}),
     }
 
 
@@ -441,4 +482,5 @@ def _message(row: Any) -> StoredMessage:
         person_target=Target(EntityType(row[16]), row[17]) if row[16] else None,
         recorded_at=datetime.fromisoformat(row[18]),
         settled_at=to_moment(row[19]),
+        past=bool(row[20]),
     )

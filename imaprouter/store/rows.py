@@ -20,6 +20,8 @@ class Tables:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        # Queries go past sqlite_utils, whose tracing costs each of them.
+        self._ask = database.conn.execute
         self._path = database_path(database)
 
     def _execute(self, query: str, values: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Cursor:
@@ -29,11 +31,11 @@ class Tables:
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         with translated(self._path):
-            return self._db.execute(query, tuple(values)).fetchall()
+            return self._ask(query, values).fetchall()
 
     def _row(self, query: str, values: Sequence[Any] = ()) -> Any | None:
         with translated(self._path):
-            return self._db.execute(query, tuple(values)).fetchone()
+            return self._ask(query, values).fetchone()
 
 
 class Facts(Tables):

@@ -13,7 +13,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 from sqlite_utils import Database, Migrations
@@ -46,7 +45,7 @@ def damage(path: Path) -> str:
     if not path.exists() or not path.stat().st_size:
         return ""
     try:
-        with translated(path), closing(_open(path, "rw")) as connection:
+        with translated(path), closing(_open(path)) as connection:
             return database.damage(connection)
     except StoreDamaged as error:
         return error.message
@@ -80,7 +79,7 @@ def examine(journal: Path) -> list[Check]:
         return [Check("file", False, f"{journal} does not exist", advice)]
     checks = [_mode(journal)]
     try:
-        with translated(journal), closing(_open(journal, "ro")) as connection:
+        with translated(journal), closing(database.connect_readonly(journal)) as connection:
             return checks + list(_contents(connection))
     except StoreDamaged as error:
         return [*checks, Check("integrity", False, error.message, _RESTORE)]
@@ -91,8 +90,8 @@ def examine(journal: Path) -> list[Check]:
         return [*checks, Check("integrity", False, "a write was broken off", advice)]
 
 
-def _open(path: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_SECONDS)
+def _open(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_SECONDS)
 
 
 def _mode(journal: Path) -> Check:

@@ -8,7 +8,7 @@ know, or from a machine's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 from imaprouter.address import canonical_id
@@ -61,10 +61,12 @@ class Threads(Tables):
         mails have different targets proves nothing, and only our own letter has an id of the CRM's. An id
         that a gateway cut behind its '@' is the one id on record that begins so.
         """
-        rows = self._rows(QUERIES["claims"], (message_id,))
-        if not rows and not self._row(QUERIES["seen"], (message_id,)):
+        # The cheap question first: most ids that a letter quotes are on no record.
+        if not self._row(QUERIES["seen"], (message_id,)):
             message_id = self._whole(message_id)
-            rows = self._rows(QUERIES["claims"], (message_id,)) if message_id else []
+            if not message_id:
+                return None
+        rows = self._rows(QUERIES["claims"], (message_id,))
         chosen = next((row for row in rows if row[2]), None)
         if chosen:
             target = Target(EntityType(chosen[2]), chosen[3])
@@ -101,22 +103,32 @@ class Threads(Tables):
         found = self._rows(QUERIES["begun"], (message_id, message_id + _LAST_CHARACTER))
         return str(found[0][0]) if len(found) == 1 else ""
 
-    def _learn(self, number: int, envelope: Envelope, *, hints: bool) -> None:
-        """Remember under which ids message `number` is known, and what it hints at for later letters."""
-        own = canonical_id(envelope.message_id)
-        others = dict.fromkeys(canonical_id(written) for written in envelope.other_ids)
-        self._put_ids("other_ids", "other_id", number, [one for one in others if one and one != own])
+    def _learn(
+        self, number: int, envelope: Envelope, others: Sequence[str], seen: Container[str], *, hints: bool
+    ) -> None:
+        """Remember under which ids message `number` is known, and what it hints at for later letters.
+
+        `others` are its `other_ids`; `seen` holds those of its ancestors that are on record.
+        """
+        self._put_ids("other_ids", "other_id", number, others)
+        if hints:
+            unseen = [one for one in _kept(envelope.parents) if one not in seen]
+            self._put_ids("weak_ids", "ancestor", number, unseen)
+
+    def _learn_again(self, number: int, envelope: Envelope, own: str, *, hints: bool) -> None:
+        """As `_learn`, of message `number` with the canonical id `own`, which was decided before."""
         ancestors = _kept(envelope.parents)
         self._forget_ids(number, ancestors)
-        if hints:
-            unseen = [one for one in ancestors if not self._row(QUERIES["seen"], (one,))]
-            self._put_ids("weak_ids", "ancestor", number, unseen)
+        seen = {one for one in ancestors if self._row(QUERIES["seen"], (one,))}
+        self._learn(number, envelope, other_ids(envelope, own), seen, hints=hints)
         self._execute(
             "UPDATE messages SET conversation = ? WHERE id = ?",
             (envelope.conversation if hints else "", number),
         )
 
-    def _put_ids(self, table: str, column: str, number: int, ids: Iterable[str]) -> None:
+    def _put_ids(self, table: str, column: str, number: int, ids: Sequence[str]) -> None:
+        if not ids:
+            return
         self._db.conn.executemany(
             f"INSERT OR IGNORE INTO {table} ({column}, message_id) VALUES (?, ?)",
             ((one, number) for one in ids),
@@ -127,6 +139,12 @@ class Threads(Tables):
             "DELETE FROM weak_ids WHERE ancestor = ? AND message_id = ?",
             ((one, number) for one in ancestors),
         )
+
+
+def other_ids(envelope: Envelope, own: str) -> list[str]:
+    """The further ids of a letter in canonical form, without its `own`."""
+    ids = dict.fromkeys(canonical_id(written) for written in envelope.other_ids)
+    return [one for one in ids if one and one != own]
 
 
 def may_hint(decision: Decision) -> bool:

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 from dovecot import INSTALL, Dovecot, installed
 
-from faults.harness import SEED, Shared, Site
+from faults.harness import Shared, Site
 from faults.laws import SCORE
+
+#: The names of the tests that failed.
+FAILED: list[str] = []
 
 
 @pytest.fixture(scope="session")
@@ -52,10 +55,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in left_out]
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """A test counts as failed wherever it failed: with its laws, before them, or in its setting up."""
+    if report.failed and "faults/" in report.nodeid:
+        FAILED.append(report.nodeid)
+        SCORE.failed = len(set(FAILED))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if SCORE.cases:
-        terminalreporter.section("faults")
-        terminalreporter.write_line(
-            f"cases {SCORE.cases}, seed {SEED}, "
-            f"lost {SCORE.lost}, doubled {SCORE.doubled}, wrong {SCORE.wrong}"
-        )
+    if not SCORE.cases and not FAILED:
+        return
+    terminalreporter.section("faults")
+    for name in dict.fromkeys(FAILED):
+        terminalreporter.write_line(f"failed: {name}")
+    terminalreporter.write_line(str(SCORE))

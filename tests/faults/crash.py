@@ -24,8 +24,7 @@ from dovecot import Dovecot
 from office import FIXTURES, Office, letter, sample_letter
 
 from faults.crash_laws import Expected, violations
-from faults.harness import SEED
-from faults.laws import SCORE, Verdict
+from faults.laws import SCORE, SEED, Verdict
 from imaprouter.errors import ImaprouterError
 from imaprouter.model import Result, State
 

@@ -15,7 +15,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -23,11 +23,9 @@ from urllib.parse import urlsplit
 from dovecot import Dovecot
 from office import Office, letter
 
-from faults.laws import REVIEW, Book, Fate, uphold, uphold_idle
+from faults.laws import REVIEW, SEED, Book, Fate, Verdict, judge_failed, uphold, uphold_idle
 from faults.proxy import Proxy
 from imaprouter.model import deal
-
-SEED = int(os.environ.get("FAULTS_SEED", "20261103"))
 
 Kind = Literal["moved", "right", "question"]
 KINDS: tuple[Kind, ...] = ("moved", "right", "question")
@@ -61,6 +59,8 @@ class Site(Office):
         self.random = random.Random(f"{SEED} {name}")
         #: TOML of the first mailbox: 'none' speaks clear text.
         self.tls = "none"
+        #: A piece of the configuration, and what stands there instead.
+        self.spoil: tuple[str, str] | None = None
         self.program = [str(Path(__file__).with_name("quick.py"))]
         self.options |= {"routing.loop.limit": "0", "portal.timeout": "'1s'", "portal.burst": "1000"}
         self._number = 0
@@ -69,6 +69,8 @@ class Site(Office):
         self.process: subprocess.Popen[bytes] | None = None
         #: False while a case runs, and after one that failed.
         self.whole = True
+        #: Whether the case's laws have been counted.
+        self.judged = False
         self._said_before = 0
 
     def __enter__(self) -> Site:
@@ -89,7 +91,8 @@ class Site(Office):
         text = path.read_text("utf-8")
         text = text.replace(self.portal.url, f"http://127.0.0.1:{self.rest.port}")
         text = text.replace(f"port = {self.dovecot.port}", f"port = {self.mail.port}")
-        path.write_text(text.replace("tls = 'none'", f"tls = '{self.tls}'"), "utf-8")
+        text = text.replace("tls = 'none'", f"tls = '{self.tls}'")
+        path.write_text(text.replace(*self.spoil) if self.spoil else text, "utf-8")
         return path
 
     # ── letters ───────────────────────────────────────────────────────────────────────────────────────
@@ -118,19 +121,24 @@ class Site(Office):
         """Run the service around a fault, heal everything, and hold what is then to the laws.
 
         `warm`: the service has handled three letters before. `idle`: seconds in which it must be quiet.
+        A case that fails on its way is judged all the same, as it stands then.
         """
-        if self.running:
-            self.begin(self.running)
-            yield self.running
-            self.end(self.running, idle=idle)
-            return
-        with self.service() as process:
-            if warm:
-                self.warm_up()
-            self.begin(process)
-            yield process
-            self.end(process, idle=idle)
-            assert self.stop(process) == 0
+        self.judged = False
+        try:
+            with contextlib.ExitStack() as stack:
+                process = self.running or stack.enter_context(self.service())
+                if warm and not self.running:
+                    self.warm_up()
+                self.begin(process)
+                yield process
+                self.end(process, idle=idle)
+                if not self.running:
+                    assert self.stop(process) == 0
+        except BaseException as error:
+            if not self.judged:
+                self.heal()
+                error.add_note(f"judged where it failed: {_told(judge_failed(self.book))}")
+            raise
 
     @property
     def pid(self) -> int:
@@ -154,10 +162,18 @@ class Site(Office):
         uphold_idle(process.pid, idle)
         said = self.output.read_text("utf-8")
         assert "Traceback" not in said, said[said.index("Traceback") - 1000 :][:4000]
+        self.judged = True
         uphold(self.book)
         self.whole = True
 
+    def set_clock(self, off: timedelta) -> None:
+        """Let the service's machine have a clock that is off by so much; see quick.py."""
+        draft = self.folder / "clock.new"
+        draft.write_text(str(off.total_seconds()))
+        draft.rename(self.folder / "clock")
+
     def heal(self) -> None:
+        (self.folder / "clock").unlink(missing_ok=True)
         self.mail.heal()
         self.rest.heal()
         self.portal.faults.clear()
@@ -178,6 +194,12 @@ class Site(Office):
     def until_known(self, message_id: str) -> None:
         """Wait until a letter is on record."""
         self.until(lambda: any(m.envelope.message_id == message_id for m in self.messages()))
+
+
+def _told(verdict: Verdict | None) -> str:
+    if verdict is None:
+        return "it cannot be judged"
+    return str(verdict) if verdict else "no law is broken"
 
 
 #: What the shared site watches beside Sent; people and faults move mail between them.

@@ -30,6 +30,9 @@ from imaprouter.sandbox.mail_import import Imported
 from imaprouter.sandbox.mail_letter import Letter
 from imaprouter.store.messages import StoredMessage
 
+#: Of everything that is drawn in the suite.
+SEED = int(os.environ.get("FAULTS_SEED", "20261103"))
+
 #: Of one CPU: what an idle service may use. A busy loop uses all of it, ours a hundredth.
 IDLE_SHARE = 0.15
 
@@ -75,6 +78,9 @@ class Score:
     """What the whole run came to; conftest prints it."""
 
     cases: int = 0
+    #: Tests that failed, whatever for; and cases of which nothing can be said, since they cannot be judged.
+    failed: int = 0
+    unjudged: int = 0
     lost: int = 0
     doubled: int = 0
     wrong: int = 0
@@ -84,6 +90,12 @@ class Score:
         self.lost += len(verdict.lost)
         self.doubled += len(verdict.doubled)
         self.wrong += len(verdict.wrong)
+
+    def __str__(self) -> str:
+        return (
+            f"cases {self.cases}, failed {self.failed}, unjudged {self.unjudged}, seed {SEED}, "
+            f"lost {self.lost}, doubled {self.doubled}, wrong {self.wrong}"
+        )
 
 
 SCORE = Score()
@@ -212,6 +224,18 @@ def uphold(book: Book) -> None:
     verdict = judge(book)
     SCORE.add(verdict)
     assert not verdict, verdict
+
+
+def judge_failed(book: Book) -> Verdict | None:
+    """Count a case that failed before its end, as it stands now; None where that cannot be told."""
+    try:
+        verdict = judge(book)
+    except Exception:  # whatever made the case fail may be in the way of this, too
+        SCORE.cases += 1
+        SCORE.unjudged += 1
+        return None
+    SCORE.add(verdict)
+    return verdict
 
 
 def uphold_idle(pid: int, seconds: float = 2.0) -> None:

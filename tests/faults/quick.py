@@ -1,16 +1,20 @@
 """`python quick.py ARGS` is `imaprouter ARGS` with a test's patience: minutes have become moments.
 
-What waits, and in which order, stays as it is; only how long.
+What waits, and in which order, stays as it is; only how long. The machine's clock can be set while it runs: a
+file `clock` beside the configuration says by how many seconds it is off.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+import sys
+from contextlib import suppress
+from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
 from typing import Any
 
-from imaprouter import watcher
+from imaprouter import pulse, recorder, service, teller, watcher
 from imaprouter.binder import correction, loop, pairs
-from imaprouter.bitrix24 import patience
+from imaprouter.bitrix24 import listing, patience, portal
 from imaprouter.cli import main
 from imaprouter.config.values import LIMITS
 from imaprouter.mailbox import Session, Timeouts, backoff
@@ -39,7 +43,31 @@ def hurry() -> None:
     ):
         assert hasattr(module, name), name
         setattr(module, name, value)
+    LIMITS["cache.refresh_every"] = (timedelta(seconds=1), timedelta(days=1))
     LIMITS["binding.wait"] = (timedelta(seconds=1), timedelta(days=30))
+
+
+class Clock(datetime):
+    """The machine's clock, as the rooms of the service read it."""
+
+    file: Path
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+        off = 0.0
+        with suppress(FileNotFoundError):
+            off = float(cls.file.read_text())
+        return datetime.now(tz) + timedelta(seconds=off)
+
+
+def set_clock(file: Path) -> None:
+    Clock.file = file
+    for module in (
+        *(watcher, recorder, pulse, teller, service),
+        *(correction, loop, portal, patience, listing),
+    ):
+        assert hasattr(module, "datetime"), module
+        module.datetime = Clock  # type: ignore[attr-defined]
 
 
 def _defaults(function: Any) -> dict[str, Any]:
@@ -49,4 +77,5 @@ def _defaults(function: Any) -> dict[str, Any]:
 
 if __name__ == "__main__":
     hurry()
+    set_clock(Path(sys.argv[sys.argv.index("--config") + 1]).with_name("clock"))
     main()

@@ -16,7 +16,7 @@ from office import Office
 
 from faults.crash import Summary, moved, question, right
 from faults.crash_laws import violations
-from faults.harness import SEED
+from faults.laws import SEED
 
 MESSAGES = 300
 KINDS = (moved, right, moved, question, moved)

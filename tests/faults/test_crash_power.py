@@ -11,7 +11,7 @@ import pytest
 from dovecot import Dovecot
 
 from faults.crash import Point, Stage, Summary, go_on, left_by_power_cut, points, restore, sample, traced
-from faults.harness import SEED
+from faults.laws import SEED
 
 DEFAULT = 14
 

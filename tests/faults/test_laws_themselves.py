@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from dovecot import Dovecot
 from office import Office, letter
 
-from faults.laws import REVIEW, Book, Fate, judge
+from faults import laws
+from faults.harness import Site
+from faults.laws import REVIEW, Book, Fate, Score, judge
 from imaprouter.model import State, deal
 
 
@@ -79,3 +81,29 @@ def test_an_end_that_was_not_expected_is_wrong(book: Book) -> None:
     with book.office.journal() as journal, journal.transaction():
         journal._db.execute("UPDATE messages SET state = ? WHERE id = 1", (State.FAILED,))
     assert len(judge(book).wrong) == 1
+
+
+def test_a_case_that_fails_on_its_way_is_judged_where_it_stands(
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one that cannot be judged is counted as such."""
+    score = Score()
+    monkeypatch.setattr(laws, "SCORE", score)
+    site = make_site()
+
+    def fails() -> None:
+        with site.case(warm=False):
+            site.mail.pause()
+            site.post("question")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as failed:
+        fails()
+    assert (score.cases, score.lost, score.unjudged) == (1, 2, 0)
+    assert any("is not on record" in note for note in failed.value.__notes__)
+    monkeypatch.setattr(laws, "judge", lambda book: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as failed:
+        fails()
+    assert (score.cases, score.lost, score.unjudged) == (2, 2, 1)
+    assert failed.value.__notes__ == ["judged where it failed: it cannot be judged"]
+    assert "cases 2, failed 0, unjudged 1" in str(score)

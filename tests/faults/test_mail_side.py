@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
-import ssl
 import subprocess
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from certificates import certificate, expired_certificate
 from dovecot import Dovecot
 
 from faults.harness import CLIENTS, CYRILLIC, Site, second
@@ -238,9 +238,9 @@ def test_tls(make_site: MakeSite, what: str) -> None:
     folder = site.folder
     site.tls = "implicit"
     site.mailbox_options["ca_file"] = f"'{folder / 'ca.pem'}'"
-    right, wrong = _certificate(folder, "right"), _certificate(folder, "wrong")
+    right, wrong = certificate(folder, "right"), certificate(folder, "wrong")
     shutil.copy(folder / "right.pem", folder / "ca.pem")
-    expired = _expired_certificate(folder)
+    expired = expired_certificate(folder)
     with (folder / "ca.pem").open("a") as trusted:
         trusted.write((folder / "expired.pem").read_text())
     site.mail.tls = {
@@ -502,50 +502,3 @@ def test_two_services_on_one_journal(site: Site) -> None:
 def _copy(folder: Path, to: Path) -> None:
     # With owners: the mail server is not root.
     subprocess.run(["cp", "-a", folder, to], check=True)
-
-
-def _certificate(folder: Path, name: str) -> ssl.SSLContext:
-    """A self-signed certificate for 127.0.0.1, as NAME.pem, and a server's context with it."""
-    _openssl(
-        *("req", "-x509", "-nodes", "-days", "2", "-subj", f"/CN={name}"),
-        *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
-        *("-addext", "subjectAltName=IP:127.0.0.1"),
-        *("-keyout", folder / f"{name}.key", "-out", folder / f"{name}.pem"),
-    )
-    return _context(folder, name)
-
-
-def _expired_certificate(folder: Path) -> ssl.SSLContext:
-    """One of 2020, trusted but for its date: `openssl ca` is the part of it that takes dates."""
-    ca = folder / "ca"
-    ca.mkdir()
-    (ca / "index").touch()
-    (ca / "serial").write_text("01\n")
-    (ca / "ca.conf").write_text(
-        f"[ca]\ndefault_ca=x\n[x]\ndatabase={ca}/index\nserial={ca}/serial\nnew_certs_dir={ca}\n"
-        "default_md=sha256\npolicy=any\nx509_extensions=ext\n[any]\ncommonName=supplied\n"
-        "[ext]\nsubjectAltName=IP:127.0.0.1\nbasicConstraints=CA:true\n"
-        "[req]\ndistinguished_name=dn\n[dn]\n"
-    )
-    _openssl(
-        *("req", "-new", "-nodes", "-subj", "/CN=expired", "-config", ca / "ca.conf"),
-        *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
-        *("-keyout", folder / "expired.key", "-out", ca / "request"),
-    )
-    _openssl(
-        *("ca", "-batch", "-selfsign", "-config", ca / "ca.conf", "-notext"),
-        *("-keyfile", folder / "expired.key", "-in", ca / "request", "-out", folder / "expired.pem"),
-        *("-startdate", "20200101000000Z", "-enddate", "20200201000000Z"),
-    )
-    return _context(folder, "expired")
-
-
-def _context(folder: Path, name: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / f"{name}.pem", folder / f"{name}.key")
-    return context
-
-
-def _openssl(*words: str | Path) -> None:
-    done = subprocess.run(["openssl", *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr

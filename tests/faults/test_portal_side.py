@@ -9,6 +9,7 @@ import pytest
 
 from faults.harness import Site
 from faults.laws import MISSING, REVIEW, Fate
+from faults.proxy import Proxy
 from imaprouter.model import Binding, State, deal
 from imaprouter.sandbox.faults import Kind
 from imaprouter.sandbox.limits import Limits
@@ -132,6 +133,34 @@ def _instead(body: bytes) -> Callable[[bytes], bytes]:
     return mangle
 
 
+RESULTS = [7, "yes", None, {}, [], [7]]
+
+
+@pytest.mark.parametrize("result", RESULTS, ids=repr)
+@pytest.mark.parametrize("method", [LIST, MOVE, UPDATE, NOTIFY])
+def test_wrong_types_of_one_command(site: Site, method: str, result: object) -> None:
+    """Inside a batch that is well; nothing of the command was executed, and nobody has said so."""
+    with site.case():
+        site.portal.faults.add("wrong_result", method=method, result=result, times=2)
+        site.post()
+        site.sync.sync_once()
+        site.until(site.book.caught_up)
+
+
+def test_redirected_elsewhere(site: Site) -> None:
+    """To a page that is not REST, on another port: nobody calls there, and mail is decided meanwhile."""
+    with site.case(), Proxy(site.rest.port) as elsewhere:
+        answer = f"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:{elsewhere.port}/login/\r\n"
+        answer += "Content-Length: 0\r\n\r\n"
+        site.rest.mangle = lambda data: answer.encode() if data.startswith(b"HTTP/") else b""
+        site.post()
+        site.sync.sync_once()
+        site.until_said("binder.failed", 2)
+        site.rest.heal()
+        site.until(site.book.caught_up)
+        assert elsewhere.connections == 0
+
+
 def test_renamed(site: Site) -> None:
     """302 to a new address: the call is posted there, and so are those that follow."""
     with site.case():
@@ -176,6 +205,51 @@ def test_rights_taken_from_one_deal(site: Site) -> None:
         for message_id in list(site.book.fates)[-2:]:
             site.until_known(message_id)
         site.portal.crm.read_only.clear()
+
+
+def test_deal_of_the_activity_is_hidden(site: Site) -> None:
+    """No list shows an activity whose owner may not be read: it is waited for, and found when it may."""
+    with site.case():
+        site.portal.crm.hidden.add((2, 2))
+        site.post()
+        site.sync.sync_once()
+        for message_id in list(site.book.fates)[-3:]:
+            site.until_known(message_id)
+        asked, written = len(site.portal.requests), len(site.portal.writes)
+        site.until(lambda: len(site.portal.requests) > asked + 3)
+        assert len(site.portal.writes) == written
+        site.portal.crm.hidden.clear()
+
+
+def test_contact_of_the_activity_is_hidden(site: Site) -> None:
+    """What is not shown among the bindings stays bound."""
+    with site.case():
+        site.portal.crm.hidden.add((3, 20))
+        site.post()
+        site.sync.sync_once()
+        site.until(site.book.caught_up)
+        site.portal.crm.hidden.clear()
+
+
+def test_target_is_hidden(make_site: MakeSite) -> None:
+    """Nothing tells it from one that was deleted: a person decides."""
+    site = make_site()
+    with site.case():
+        raw, _ = site.written("moved")
+        site.book.post(raw, REVIEW)
+        site.until_known(site.book.expect(raw, REVIEW))
+        site.portal.crm.hidden.add((2, 1))
+        site.sync.sync_once()
+        site.until(site.book.caught_up)
+
+
+def test_bindings_may_not_be_read(site: Site) -> None:
+    """Visible as failed, and done when they may."""
+    with site.case():
+        site.portal.faults.add("command_error", method=LIST, code="ACCESS_DENIED", times=None)
+        site.post()
+        site.sync.sync_once()
+        site.until(lambda: any(message.state is State.FAILED for message in site.messages()))
 
 
 def test_activity_deleted_before_it_was_bound(site: Site) -> None:

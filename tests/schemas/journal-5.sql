@@ -10,7 +10,7 @@ INSERT INTO "_sqlite_migrations" VALUES(1,'journal','first','2026-11-24 14:05:16
 INSERT INTO "_sqlite_migrations" VALUES(2,'journal','threads_people_and_copies','2026-11-24 14:05:16.420638+00:00');
 INSERT INTO "_sqlite_migrations" VALUES(3,'journal','reasons_as_codes','2026-11-24 16:33:55.402094+00:00');
 INSERT INTO "_sqlite_migrations" VALUES(4,'journal','parts_and_incidents','2026-11-24 18:33:45.258959+00:00');
-INSERT INTO "_sqlite_migrations" VALUES(5,'journal','corrections_that_begin_anew','2026-11-24 19:53:10.980724+00:00');
+INSERT INTO "_sqlite_migrations" VALUES(5,'journal','corrections_that_begin_anew','2026-11-24 20:14:23.506581+00:00');
 CREATE TABLE activities (
     id INTEGER PRIMARY KEY,
     activity TEXT NOT NULL,

@@ -23,7 +23,8 @@ def _marked(
     _finish_notice(self, message_id, user_id, state)
 
 
+PLANTS = ((Traces, "claim_notice", _claimed_again), (Traces, "finish_notice", _marked))
+
 if __name__ == "__main__":
-    plant(Traces, "claim_notice", _claimed_again)
-    plant(Traces, "finish_notice", _marked)
+    plant(PLANTS)
     main()

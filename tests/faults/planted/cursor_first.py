@@ -19,6 +19,8 @@ def _cursor_first(self: Recorder, folder: Folder, result: FetchResult, cursor: i
     _record(self, folder, result, cursor)
 
 
+PLANTS = ((Recorder, "record", _cursor_first),)
+
 if __name__ == "__main__":
-    plant(Recorder, "record", _cursor_first)
+    plant(PLANTS)
     main()

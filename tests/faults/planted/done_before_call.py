@@ -22,6 +22,8 @@ def _done_before_call(self: Correction, jobs: Sequence[Job], now: datetime) -> l
     return _change(self, jobs, now)
 
 
+PLANTS = ((Correction, "_change", _done_before_call),)
+
 if __name__ == "__main__":
-    plant(Correction, "_change", _done_before_call)
+    plant(PLANTS)
     main()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
+#: A function that takes the place of a method, function or constant: of what, its name, the bug.
+Plant = tuple[object, str, object]
 
-def plant(owner: object, name: str, bug: object) -> None:
-    """Put a function in the place of a method, function or constant."""
-    setattr(owner, name, bug)
+
+def plant(plants: Iterable[Plant]) -> None:
+    """Put bugs in, for good."""
+    for owner, name, bug in plants:
+        setattr(owner, name, bug)
 
 
 def mark() -> None:

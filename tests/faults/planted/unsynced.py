@@ -27,6 +27,5 @@ def _marked(
 
 
 if __name__ == "__main__":
-    plant(journal, "open_database", _normal)
-    plant(Traces, "finish_notice", _marked)
+    plant(((journal, "open_database", _normal), (Traces, "finish_notice", _marked)))
     main()

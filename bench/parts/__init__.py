@@ -1,0 +1,1 @@
+"""What the benchmarks share; ./dev bench runs bench/*.py, not these."""
