@@ -185,6 +185,9 @@ class Contact:
     responsible_id: int = 0
     company_ids: tuple[int, ...] = ()
     emails: tuple[str, ...] = ()
+    #: NAME and LAST_NAME by themselves; both '' where an earlier version read the contact.
+    first_name: str = ""
+    last_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -467,6 +470,11 @@ class Decision:
                 said.setdefault(one.target, []).append((finding.rule, one))
         return tuple(self._candidate(target, found) for target, found in said.items())
 
+    @property
+    def open_targets(self) -> tuple[Target, ...]:
+        """What a person may choose from; nothing where nothing is asked."""
+        return tuple(one.target for one in self.considered if one.standing is Standing.OPEN)
+
     def _candidate(self, target: Target, said: Sequence[tuple[str, Considered]]) -> Candidate:
         reasons = [(rule, one.reason) for rule, one in said]
         if target == self.target:
@@ -544,6 +552,8 @@ class Result(StrEnum):
     PERSON = "person"
     #: mode = "observe": what would have been done is on record.
     OBSERVED = "observed"
+    #: A person took our change back (`undo`): nothing is done for it any more.
+    UNDONE = "undone"
     #: The same mail, moved to another folder or met again under another UID.
     SAME_MAIL = "same_mail"
 

@@ -7,6 +7,7 @@ in it are made inert (the portal would render `[url=…]`, and break the line at
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from gettext import NullTranslations
 
 from imaprouter.model import Envelope
@@ -26,8 +27,34 @@ def notice(envelope: Envelope, title: str, url: str, language: NullTranslations)
     return template.format(
         subject=inert(envelope.subject[:_LONGEST]) or language.gettext("(no subject)"),
         sender=inert(sender),
-        link=f"[url={url}]{inert(title) or url}[/url]",
+        link=link(title, url),
     )
+
+
+def question(envelope: Envelope, place: str, candidates: Sequence[str], language: NullTranslations) -> str:
+    """The text that asks a person to decide; `place` and `candidates` are links or names."""
+    template = (
+        language.gettext(
+            "The e-mail “{subject}” from {sender} waits for a person to decide. It lies in {place} and may"
+            " belong to {candidates}."
+        )
+        if candidates
+        else language.gettext(
+            "The e-mail “{subject}” from {sender} waits for a person to decide. It lies in {place}."
+        )
+    )
+    sender = envelope.writers[0].email if envelope.writers else "?"
+    return template.format(
+        subject=inert(envelope.subject[:_LONGEST]) or language.gettext("(no subject)"),
+        sender=inert(sender),
+        place=place,
+        candidates=", ".join(candidates),
+    )
+
+
+def link(title: str, url: str) -> str:
+    """A stranger's title as a link."""
+    return f"[url={url}]{inert(title) or url}[/url]"
 
 
 def inert(text: str) -> str:

@@ -26,6 +26,7 @@ def overview(
         tallies=journal.figures.tallies(),
         overdue=journal.figures.overdue(now - review_after),
         missing=journal.figures.missing(),
+        observed=journal.figures.observed(),
     )
 
 

@@ -111,6 +111,33 @@ def touched_by_others(
     return frozenset(now) not in own_states(target, first, unwanted_leads)
 
 
+def back(bindings: Iterable[Binding], goal: Iterable[Binding]) -> list[Step]:
+    """The steps that bring `bindings` back to the set `goal`, whatever was done to them; [] for none.
+
+    As on the way there: deal for deal in one call, and nothing is taken away before all else is added.
+    """
+    present, wanted = frozenset(bindings), frozenset(goal)
+    missing, extra = sorted(wanted - present), sorted(present - wanted)
+    result: list[Step] = []
+    for source in [binding for binding in extra if binding.is_deal]:
+        target = next((binding for binding in missing if binding.is_deal), None)
+        if target:
+            result.append(Move(source, target))
+            missing.remove(target)
+            extra.remove(source)
+    return [*result, *map(Add, missing), *map(Delete, extra)]
+
+
+def back_states(bindings: Iterable[Binding], goal: Iterable[Binding]) -> list[frozenset[Binding]]:
+    """Every set of bindings that the steps of `back` pass through, the first and the last included."""
+    bindings, goal = tuple(bindings), tuple(goal)
+    states = [frozenset(bindings)]
+    for step in back(bindings, goal):
+        bindings = after(step, bindings)
+        states.append(frozenset(bindings))
+    return states
+
+
 class Course(StrEnum):
     """What an activity needs, given what was bound first and what is bound now."""
 
@@ -162,6 +189,14 @@ def chosen_by_person(bindings: Iterable[Binding]) -> Target | None:
         if ids:
             return Target(kind, ids[0]) if len(ids) == 1 else None
     return None
+
+
+def holder(bindings: Iterable[Binding]) -> Binding | None:
+    """The object that Bitrix24 counts as the owner of an activity with these bindings (rest.md 2.7)."""
+    present = tuple(bindings)
+    clients = (EntityType.CONTACT.type_id, EntityType.COMPANY.type_id)
+    others = [binding for binding in present if binding.type_id not in clients]
+    return others[-1] if others else next(iter(present), None)
 
 
 def bound_later(bindings: Iterable[Binding]) -> bool:

@@ -103,3 +103,11 @@ class BindingPolicy:
     create_missing: bool = False
     wait: timedelta = timedelta(hours=36)
     poll_every: timedelta = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewPolicy:
+    #: Ask people by a notification when a letter waits for a person: once for each letter and person.
+    notify: bool = False
+    #: Ids of Bitrix24 users who are asked; () means those responsible for the candidates.
+    users: tuple[int, ...] = ()

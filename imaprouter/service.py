@@ -422,6 +422,7 @@ def _parts_of(settings: Settings, language: NullTranslations) -> _Parts:
         watched=lambda mailbox, folder: watched.get((mailbox, folder)),
         language=language,
         stop=stop,
+        review=settings.review,
     )
     teller = Teller(
         portal,

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
@@ -91,6 +91,21 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
+class Observed:
+    """What acting would have changed while `binding.mode` was "observe": activities by their first step."""
+
+    moved: int = 0
+    bound: int = 0
+    unbound: int = 0
+    #: Rule to how many of these.
+    rules: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        return self.moved + self.bound + self.unbound
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """Everything that is known without asking a server."""
 
@@ -107,6 +122,7 @@ class Standing:
     overdue: Tally = Tally()
     #: Missing activities, by the day on which their messages were recorded.
     missing: tuple[tuple[date, Tally], ...] = ()
+    observed: Observed = Observed()
 
     @property
     def fresh_at(self) -> datetime | None:

@@ -21,6 +21,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "copies": CORE,
     "correspondence": CORE,
     "report": CORE,
+    "audit": {"model", "plan"},
+    "crm_faults": CORE,
     "mail": CORE,
     "rules": CORE | {"marker_signature"},
     "decide": CORE | {"rules"},
@@ -33,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "language": {"reasons"},
     "log": CORE,
     "config": CORE,
-    "store": CORE | {"alerts", "copies", "correspondence", "report", "standing"},
+    "store": CORE | {"alerts", "audit", "copies", "correspondence", "report", "standing"},
     "mailbox": CORE,
     "bitrix24": CORE | {"log"},
     "arrival": CORE | {"copies", "decide", "standing", "store"},
@@ -48,7 +50,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "opening": CORE | {"arrival", "ledger", "log", "mailbox", "recorder", "store"},
     "watcher": CORE | {"mail", "mailbox", "store", "arrival", "opening", "recorder", "log", "pulse"},
     "binder": CORE
-    | {"arrival", "bitrix24", "store", "pairing", "plan", "poller", "lookup", "notice", "log", "mailbox"}
+    | {
+        "arrival",
+        "audit",
+        "bitrix24",
+        "store",
+        "pairing",
+        "plan",
+        "poller",
+        "lookup",
+        "notice",
+        "log",
+        "mailbox",
+    }
     | {"pulse", "standing"},
     "service": CORE
     | {"config", "log", "store", "bitrix24", "mailbox", "binder", "watcher", "arrival", "refresh", "notice"}
@@ -72,6 +86,7 @@ ONLY_IN = {
     "click": {"cli"},
     "rich": {"cli"},
     "msgspec": {"bitrix24", "config", "store"},
+    "xlsxwriter": {"cli"},
 }
 PURE = {
     "model",
@@ -83,6 +98,8 @@ PURE = {
     "copies",
     "correspondence",
     "report",
+    "audit",
+    "crm_faults",
     "marker_signature",
     "mail",
     "rules",

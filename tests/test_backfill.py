@@ -83,6 +83,7 @@ def test_past_letters_are_bound(office: PastOffice) -> None:
         "moved": 2,
         "already_right": 2,
         "person": 2,
+        "undone": 0,
         "review": 1,
         "left": 1,
         "missing": 1,
@@ -104,6 +105,47 @@ def test_nobody_is_told(office: PastOffice) -> None:
         assert journal.incidents.open() == []
         assert journal.figures.overdue(datetime.now(UTC) + timedelta(days=1)).count == 0
         assert journal.figures.missing() == ()
+
+
+def test_nobody_is_asked_about_it(office: PastOffice) -> None:
+    """However new the letter is; what comes afterwards is asked about."""
+    moment = datetime.now(UTC) - timedelta(hours=2)
+    office.dovecot.deliver(office.user, letter(subject="of the past", date=moment), date=moment)
+    office.imported()
+    office.options["review.notify"] = "true"
+    office.run_once()
+    office.lines("backfill", "--all")
+    office.run_once()
+    office.run_once()
+    assert ended(office) == {"of the past": (State.REVIEW, None)}
+    assert office.told() == []
+    office.deliver(letter(subject="of today", message_id="today@horns.ru"))
+    office.imported()
+    office.run_once()
+    office.run_once()
+    assert sorted(office.told()) == [5, 6]
+
+
+def test_what_was_undone_stays_undone(office: PastOffice) -> None:
+    """Undo takes back what backfill did; the next backfill and the next rehearsal leave it so."""
+    activities = with_a_past(office)
+    before = {number: set(office.bound(number)) for number in activities.values()}
+    office.lines("backfill", "--all")
+    assert office.deals(activities["moves"]) == [1]
+    result = office.call("undo", "--since", "2026-01-01", "--json")
+    assert result.exit_code == 0, result.output
+    undone = {one["activity"] for one in map(json.loads, result.stdout.splitlines())}
+    assert undone == {activities["moves"], activities["Re: put elsewhere"]}
+    assert {number: set(office.bound(number)) for number in activities.values()} == before
+    assert message_of(office, "moves").result is Result.UNDONE
+    _, summary = office.lines("backfill", "--all")
+    assert (summary["undone"], summary["moved"], summary["left"]) == (2, 0, 1)
+    office.run_once()
+    assert {number: set(office.bound(number)) for number in activities.values()} == before
+    letters, _ = office.lines("evaluate", "--all")
+    (rehearsed,) = (each for each in letters if each["activity"] == activities["moves"])
+    assert rehearsed["verdict"] == "person"
+    assert office.told() == []
 
 
 def test_nobody_is_told_when_the_service_goes_on(office: PastOffice, monkeypatch: pytest.MonkeyPatch) -> None:

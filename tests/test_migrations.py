@@ -158,6 +158,34 @@ def test_commands_tell_of_an_earlier_journal(name: str, tmp_path: Path) -> None:
     assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == [2, 6]
 
 
+@pytest.mark.parametrize("name", JOURNALS)
+def test_writes_of_an_earlier_journal_say_what_they_changed_and_for_which_rule(
+    name: str, tmp_path: Path
+) -> None:
+    """What they found and left is known as far as the activity knows it."""
+    path = restored(name, tmp_path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM writes")
+        connection.executemany(
+            "INSERT INTO writes (at, message_id, activity_id, step, outcome) VALUES (?, 1, 100, ?, 'done')",
+            [
+                ("2026-11-02T10:00:01.000000+00:00", step)
+                for step in ("stamp", "bind to deal 1", "responsible becomes user 5", "notify user 5")
+            ],
+        )
+        connection.execute("UPDATE activities SET last_bindings = first_bindings WHERE id = 100")
+    with journal_of(path) as journal:
+        writes = journal.traces.writes(1)
+        assert [write.kind for write in writes] == ["stamp", "bindings", "responsible", "notice"]
+        message = journal.messages.get(1)
+        assert message
+        assert {write.rule for write in writes} == {message.decision.rule}
+        paired = journal.activities.get(100)
+        assert paired
+        assert (writes[1].before, writes[1].after) == (paired.first_bindings, paired.first_bindings)
+        assert writes[0].before is None
+
+
 @pytest.mark.parametrize("name", INDEXES)
 def test_an_earlier_index_answers(name: str, tmp_path: Path) -> None:
     """Deals, clients, employees and sent letters, and who observes or was responsible, where it is known."""

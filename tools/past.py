@@ -3,7 +3,7 @@
 Letters lie in a real Dovecot (tests/dovecot.py), their activities in the portal simulator, mis-bound as the
 mail sync does and some corrected by hand. The commands run as processes of their own. What each letter is
 about is known here alone: so the figures say how many were bound right before and after. 1 when a letter
-was told of, a binding of a person was changed, or an undo (where the command exists) leaves another state.
+was told of, a binding of a person was changed, an undo leaves another state, or a backfill changes that.
 """
 
 from __future__ import annotations
@@ -30,8 +30,6 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from dovecot import Dovecot, installed  # noqa: E402
 from office import Office  # noqa: E402
-
-from imaprouter.cli import cli  # noqa: E402
 
 DEAL = 2
 OURS = "sales@company.ru"
@@ -105,12 +103,16 @@ class Scene:
             faults = self._faults(after)
             if self._bindings() != after:
                 faults.append("a second backfill changed bindings")
-            if "undo" in cli.commands:
-                since = datetime.now(UTC).astimezone() - timedelta(days=1)
-                say(self._run("undo", "undo", "--since", f"{since:%Y-%m-%d}"))
-                undone = {number: sorted(bound) for number, bound in self._bindings().items()}
-                if undone != {number: sorted(bound) for number, bound in before.items()}:
-                    faults.append("undo leaves other bindings than there were before")
+            since = datetime.now(UTC).astimezone() - timedelta(days=1)
+            said = self._run("undo", "undo", "--since", f"{since:%Y-%m-%d}")
+            say(said.splitlines()[-1])
+            undone = self._bindings()
+            self._tell_bindings("after undo", undone)
+            if _sorted(undone) != _sorted(before):
+                faults.append("undo leaves other bindings than there were before")
+            say(self._run("backfill after undo", "backfill", "--all", "--rate-share", "1"))
+            if self._bindings() != undone:
+                faults.append("a backfill has bound again what was undone")
         for fault in faults:
             say(f"FAULT: {fault}")
         return 1 if faults else 0
@@ -319,6 +321,11 @@ def _conversation(
             int(deal["ID"]) if deal else 0,
         )
         parent = message_id
+
+
+def _sorted(bindings: Mapping[int, list[Pair]]) -> dict[int, list[Pair]]:
+    """Without the order: what is put back stands last."""
+    return {number: sorted(bound) for number, bound in bindings.items()}
 
 
 def _cpu() -> float:

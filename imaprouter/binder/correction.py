@@ -11,18 +11,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from gettext import NullTranslations
 
 from imaprouter import plan
+from imaprouter.audit import Kind
 from imaprouter.binder.orders import (
     Job,
     Order,
     Targets,
     command_for,
     is_barred,
+    order_for,
     origin_id,
-    outcome_of,
+    send,
 )
 from imaprouter.bitrix24 import writes
 from imaprouter.bitrix24.activities import activities_by_id, bindings, bindings_beside
@@ -207,7 +209,10 @@ class Correction:
             return Course.PERSON
         attempted = bool(self._journal.traces.steps_of(job.id))
         # The owner is that of the first poll: it says nothing once we may have changed it.
-        begun = any(write.activity_id == job.id for write in self._journal.traces.writes(job.message.id))
+        begun = any(
+            write.activity_id == job.id and write.kind is not Kind.NOTICE
+            for write in self._journal.traces.writes(job.message.id)
+        )
         owner = None if job.message.person_target or begun else job.paired.activity.owner
         other_deals = any(binding.is_deal for binding in job.bound)
         if owner and owner.is_deal and owner not in job.bound and other_deals:
@@ -273,13 +278,23 @@ class Correction:
         for job in jobs:
             foreign = job.paired.activity.originator_id not in ("", writes.ORIGINATOR)
             if stamp and self._policy.stamp and not foreign:
-                orders.append(Order(job, "stamp", writes.stamp(job.id, origin_id(job))))
-            orders += [Order(job, str(step), command_for(job.id, step)) for step in plan.portion(job.steps)]
+                orders.append(_stamp(job))
+            orders += [
+                order_for(
+                    job,
+                    Kind.BINDINGS,
+                    str(step),
+                    command_for(job.id, step),
+                    before=job.bound,
+                    after=plan.after(step, job.bound),
+                )
+                for step in plan.portion(job.steps)
+            ]
         errors = self._send(orders)
         return {
-            order.job.id: error
+            order.activity_id: error
             for order, error in zip(orders, errors, strict=True)
-            if error and order.name != "stamp" and not writes.already_so(order.command, error)
+            if error and order.kind is Kind.BINDINGS and not writes.already_so(order.command, error)
         }
 
     def _is_refused(self, job: Job, failures: Mapping[int, PortalError], now: datetime) -> bool:
@@ -306,19 +321,28 @@ class Correction:
             current = shown.get(job.id)
             if self._policy.set_responsible and current and current.responsible_id != deal.responsible_id:
                 command = writes.set_responsible(job.id, deal.responsible_id)
-                orders.append(Order(job, f"responsible becomes user {deal.responsible_id}", command))
+                orders.append(
+                    order_for(
+                        job,
+                        Kind.RESPONSIBLE,
+                        f"responsible becomes user {deal.responsible_id}",
+                        command,
+                        before={"responsible_id": current.responsible_id},
+                        after={"responsible_id": deal.responsible_id},
+                    )
+                )
             if self._policy.notify and not job.message.past:
                 orders.append(self._notification(job, deal))
         orders = [order for order in orders if not order.user_id or self._claim(order, now)]
         errors = self._send(orders)
         unfinished = {
-            order.job.id
+            order.activity_id
             for order, error in zip(orders, errors, strict=True)
             # A notification whose outcome is unknown is never repeated.
             if error and error.temporary and not (order.user_id and isinstance(error, PortalOutcomeUnknown))
         }
         barred = {
-            order.job.id: error
+            order.activity_id: error
             for order, error in zip(orders, errors, strict=True)
             if error and is_barred(error)
         }
@@ -331,48 +355,21 @@ class Correction:
     def _notification(self, job: Job, deal: Deal) -> Order:
         text = notice(job.message.envelope, deal.title, self._portal.link(job.target), self._language)
         command = writes.notify(deal.responsible_id, text)
-        return Order(job, f"notify user {deal.responsible_id}", command, user_id=deal.responsible_id)
+        name = f"notify user {deal.responsible_id}"
+        return order_for(job, Kind.NOTICE, name, command, user_id=deal.responsible_id)
 
     def _claim(self, order: Order, now: datetime) -> bool:
-        return self._journal.traces.claim_notice(order.job.message.id, order.user_id, now)
+        return self._journal.traces.claim_notice(order.message_id, order.user_id, now)
 
     # ── sending and settling ──────────────────────────────────────────────────────────────────────────
 
     def _send(self, orders: Sequence[Order]) -> list[PortalError | None]:
-        """Send commands in as few batches as possible; each is on record before and after."""
-        if not orders:
-            return []
-        now = datetime.now(UTC)
-        with self._journal.transaction():
-            numbers = [
-                self._journal.traces.begin_write(order.job.message.id, order.job.id, order.name, now)
-                for order in orders
-            ]
-        answers = self._portal.batch([order.command for order in orders])
-        errors = [
-            writes.error_of(order.command, answer) for order, answer in zip(orders, answers, strict=True)
-        ]
-        with self._journal.transaction():
-            for order, number, error in zip(orders, numbers, errors, strict=True):
-                self._journal.traces.finish_write(number, outcome_of(order.command, error))
-                if order.user_id:
-                    self._finish_notice(order, error)
-        for order, error in zip(orders, errors, strict=True):
-            level = logging.WARNING if error else logging.INFO
-            outcome = outcome_of(order.command, error)
-            event(
-                logger,
-                level,
-                "portal.write",
-                id=order.job.message.id,
-                activity=order.job.id,
-                step=order.name,
-                outcome=outcome,
-            )
-        return errors
+        return send(self._portal, self._journal, orders, self._finish_notice)
 
     def _finish_notice(self, order: Order, error: PortalError | None) -> None:
-        traces, message_id = self._journal.traces, order.job.message.id
+        traces, message_id = self._journal.traces, order.message_id
+        if not order.user_id:
+            return
         if error is None:
             traces.finish_notice(message_id, order.user_id, "sent")
         elif isinstance(error, PortalOutcomeUnknown):
@@ -425,3 +422,15 @@ class Correction:
             was=", ".join(map(str, job.first)),
             note=note,
         )
+
+
+def _stamp(job: Job) -> Order:
+    activity, origin = job.paired.activity, origin_id(job)
+    return order_for(
+        job,
+        Kind.STAMP,
+        "stamp",
+        writes.stamp(job.id, origin),
+        before={"originator_id": activity.originator_id, "origin_id": activity.origin_id},
+        after={"originator_id": writes.ORIGINATOR, "origin_id": origin},
+    )

@@ -16,13 +16,14 @@ from imaprouter.binder.correction import Correction
 from imaprouter.binder.orders import Job
 from imaprouter.binder.pairs import Pairs
 from imaprouter.binder.people import People
+from imaprouter.binder.questions import Questions
 from imaprouter.bitrix24.activities import email_activities_starting
 from imaprouter.bitrix24.portal import Portal
 from imaprouter.errors import PortalError, StoreDamaged, StoreError
 from imaprouter.log import event
 from imaprouter.lookup import answer_questions, reconsider
 from imaprouter.mailbox import backoff
-from imaprouter.policy import BindingPolicy
+from imaprouter.policy import BindingPolicy, ReviewPolicy
 from imaprouter.poller import poll
 from imaprouter.pulse import PulseWriter
 from imaprouter.standing import BINDER
@@ -56,8 +57,12 @@ class BinderLoop:
         watched: Callable[[str, str], WatchedFolder | None],
         language: NullTranslations,
         stop: threading.Event,
+        review: ReviewPolicy | None = None,
     ) -> None:
+        """`review`: whether and whom to ask what a person decides; None: nobody."""
         self._portal = portal
+        observes = policy.mode == "observe"
+        self._review = ReviewPolicy() if review is None or observes else review
         self._journal_path = journal_path
         self._policy = policy
         self._mailbox_emails = mailbox_emails
@@ -119,7 +124,9 @@ class BinderLoop:
         done += people.carry_out(now) + people.note_bindings(now)
         if time.monotonic() >= self._learn_at:
             people.learn(now)
+            people.note_deleted(now)
             self._learn_at = time.monotonic() + LEARN_EVERY
+        done += Questions(self._portal, journal, knowledge, self._review, self._language).ask(now)
         correction = Correction(
             self._portal,
             journal,

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from imaprouter import plan
+from imaprouter.audit import PERSON, Fields, Kind
 from imaprouter.bitrix24 import writes
 from imaprouter.bitrix24.clients import companies_by_id, contacts_by_id, deals_by_id, leads_by_id
 from imaprouter.bitrix24.commands import BATCH, Command
 from imaprouter.bitrix24.portal import Portal
 from imaprouter.errors import PortalDenied, PortalError, PortalOutcomeUnknown
+from imaprouter.log import event
 from imaprouter.model import Binding, Deal, EntityType, Target
 from imaprouter.plan import Add, Delete, Move, Step
 from imaprouter.store.activities import PairedActivity
+from imaprouter.store.journal import Journal
 from imaprouter.store.messages import StoredMessage
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +50,85 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A command for one job, with the name under which it is on record."""
+    """A command for one activity, with everything that is on record of it."""
 
-    job: Job
+    message_id: int
+    activity_id: int
     name: str
     command: Command
+    kind: Kind = Kind.BINDINGS
+    before: tuple[Binding, ...] | Fields | None = None
+    after: tuple[Binding, ...] | Fields | None = None
+    rule: str = ""
+    why: str = ""
     #: The person whom a notification is for; 0 for every other command.
     user_id: int = 0
+
+
+def order_for(
+    job: Job,
+    kind: Kind,
+    name: str,
+    command: Command,
+    *,
+    before: tuple[Binding, ...] | Fields | None = None,
+    after: tuple[Binding, ...] | Fields | None = None,
+    user_id: int = 0,
+) -> Order:
+    """The order with the reason for it: the decision's rule and sentence, or a person's answer."""
+    message = job.message
+    chosen = message.person_target
+    rule = PERSON if chosen else message.decision.rule
+    why = f"a person chose {chosen}" if chosen else message.decision.reason
+    return Order(message.id, job.id, name, command, kind, before, after, rule, why, user_id)
+
+
+def send(
+    portal: Portal,
+    journal: Journal,
+    orders: Sequence[Order],
+    finished: Callable[[Order, PortalError | None], None] = lambda order, error: None,
+) -> list[PortalError | None]:
+    """Send commands in as few batches as possible; each is on record before and after.
+
+    `finished` is told of each outcome in the transaction that puts it on record.
+    """
+    if not orders:
+        return []
+    now = datetime.now(UTC)
+    with journal.transaction():
+        numbers = [
+            journal.traces.begin_write(
+                order.message_id,
+                order.activity_id,
+                order.name,
+                now,
+                kind=order.kind,
+                before=order.before,
+                after=order.after,
+                rule=order.rule,
+                why=order.why,
+                request=(order.command.method, order.command.params),
+            )
+            for order in orders
+        ]
+    answers = portal.batch([order.command for order in orders])
+    errors = [writes.error_of(order.command, answer) for order, answer in zip(orders, answers, strict=True)]
+    with journal.transaction():
+        for order, number, error in zip(orders, numbers, errors, strict=True):
+            journal.traces.finish_write(number, outcome_of(order.command, error))
+            finished(order, error)
+    for order, error in zip(orders, errors, strict=True):
+        event(
+            logger,
+            logging.WARNING if error else logging.INFO,
+            "portal.write",
+            id=order.message_id,
+            activity=order.activity_id,
+            step=order.name,
+            outcome=outcome_of(order.command, error),
+        )
+    return errors
 
 
 class Targets:

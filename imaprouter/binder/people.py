@@ -15,7 +15,7 @@ from imaprouter import plan
 from imaprouter.binder.orders import is_barred
 from imaprouter.bitrix24.activities import bindings, email_activities_updated
 from imaprouter.bitrix24.portal import Portal
-from imaprouter.errors import PortalError
+from imaprouter.errors import PortalError, PortalRefused
 from imaprouter.log import event
 from imaprouter.model import LEFT_BY_PERSON, Binding, Outcome, Result, State, Target
 from imaprouter.poller import COVERED_SINCE
@@ -26,6 +26,7 @@ from imaprouter.store.journal import Journal
 logger = logging.getLogger(__name__)
 
 _SINCE = "people.since"
+_LOOKED = "people.looked"
 # Activities of which the bindings are read in one go.
 ROUND = 100
 
@@ -84,6 +85,36 @@ class People:
         with self._journal.transaction():
             self._journal.facts.set(_SINCE, str(to_text(newest)))
         return learned
+
+    def note_deleted(self, now: datetime) -> int:
+        """Close what waits for a person when its activity was deleted in Bitrix24; returns how many.
+
+        A portion each time, and begins again behind the last one. Raises nothing.
+        """
+        watched = self._journal.answers.asked(int(self._journal.facts.get(_LOOKED) or 0), ROUND)
+        found = bindings(self._portal, [each.activity_id for each in watched]) if watched else {}
+        gone = [each for each in watched if _is_gone(found[each.activity_id])]
+        closed = [each for each in gone if self._all_gone(each)]
+        with self._journal.transaction():
+            last = watched[-1].activity_id if len(watched) == ROUND else 0
+            self._journal.facts.set(_LOOKED, str(last))
+            for each in closed:
+                note = "the activity was deleted in Bitrix24"
+                self._journal.messages.set_state(
+                    each.message_id, State.SETTLED, now, result=Result.PERSON, note=note
+                )
+        for each in closed:
+            event(logger, logging.INFO, "message.deleted", id=each.message_id, activity=each.activity_id)
+        return len(closed)
+
+    def _all_gone(self, watched: Watched) -> bool:
+        """Whether the message has no other activity that is still there."""
+        others = [
+            paired.activity.id
+            for paired in self._journal.activities.of_message(watched.message_id)
+            if paired.activity.id != watched.activity_id
+        ]
+        return all(map(_is_gone, bindings(self._portal, others).values())) if others else True
 
     def _take_up(self, message_id: int, target: Target | None, now: datetime) -> None:
         """The answer is for the mail: for its copies in other mailboxes as well."""
@@ -176,3 +207,7 @@ class People:
             chosen=str(chosen or "-"),
         )
         return True
+
+
+def _is_gone(answer: tuple[Binding, ...] | PortalError) -> bool:
+    return isinstance(answer, PortalRefused) and answer.code == "not_found"

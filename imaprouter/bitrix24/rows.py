@@ -101,6 +101,8 @@ def contact(row: Row) -> Contact:
         responsible_id=integer(row.get("ASSIGNED_BY_ID")),
         company_ids=ids([row.get("COMPANY_ID")]),
         emails=emails(row.get("EMAIL")),
+        first_name=line(row.get("NAME")),
+        last_name=line(row.get("LAST_NAME")),
     )
 
 

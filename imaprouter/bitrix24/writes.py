@@ -9,6 +9,12 @@ from imaprouter.model import Binding
 
 ORIGINATOR = "imaprouter"
 
+#: Our names of fields, as `model.Activity` has them.
+_FIELDS = {
+    "responsible_id": "RESPONSIBLE_ID",
+    "originator_id": "ORIGINATOR_ID",
+    "origin_id": "ORIGIN_ID",
+}
 _NOTIFY = "im.notify.system.add"
 
 _ALREADY = {
@@ -51,6 +57,11 @@ def set_responsible(activity_id: int, user_id: int) -> Command:
 def stamp(activity_id: int, origin_id: str) -> Command:
     """Mark an activity as ours: a mark that lists show and filter by (rest.md 5.4)."""
     return _update(activity_id, {"ORIGINATOR_ID": ORIGINATOR, "ORIGIN_ID": origin_id})
+
+
+def put_back(activity_id: int, name: str, value: int | str) -> Command:
+    """Give one of the fields that `set_responsible` and `stamp` change its former value."""
+    return _update(activity_id, {_FIELDS[name]: value})
 
 
 def notify(user_id: int, message: str) -> Command:

@@ -35,6 +35,10 @@ COMMANDS = {
         "messages",
         "Why a message went where it did: REF is its journal id or its Message-ID.",
     ),
+    "export": (
+        "export",
+        "Contacts, companies and deals of the index, activities and decisions of the journal, as a table.",
+    ),
     "health": (
         "status",
         "One line for each part of the service; exit code 0 when all are well, 1 when not.",
@@ -59,6 +63,7 @@ COMMANDS = {
         "Serve a simulated portal and an embedded mailbox, to rehearse a configuration against.",
     ),
     "status": ("status", "Mailboxes, waiting messages, last refresh and last errors; asks no server."),
+    "undo": ("undo", "Put activities back where they were before imaprouter changed them."),
 }
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from gettext import NullTranslations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +16,14 @@ import click
 
 from imaprouter.cli.app import App, pass_app
 from imaprouter.cli.decisions import as_line
+from imaprouter.cli.tables import DIALECTS
+from imaprouter.crm_faults import Fault, Found
 from imaprouter.errors import ConfigError, StoreError
+from imaprouter.reasons import N_, named
+from imaprouter.text import clean
 
 if TYPE_CHECKING:
-    from imaprouter.model import Deal
+    from imaprouter.model import Deal, Target
     from imaprouter.store.index import Index
 
 
@@ -167,6 +173,135 @@ def cache_export(app: App, file: Path) -> None:
     else:
         file.touch(mode=0o600)
         file.write_text(text, encoding="utf-8")
+
+
+@cache.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines, every fault.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, every fault.")
+@click.option(
+    "--dialect",
+    type=click.Choice(DIALECTS),
+    help="Of CSV; excel-ru: semicolons, and a mark by which Excel knows UTF-8.",
+)
+@pass_app
+def cache_doctor(app: App, as_json: bool, as_csv: bool, dialect: str | None) -> None:
+    """What is wrong with the CRM's data so that letters cannot be routed well; exit code 1 when anything is.
+
+    From the index alone, as of its last refresh: no server is asked. Without --json or --csv the first few of
+    each kind, with the number of all.
+
+    \b
+    shared_address             an address of several contacts, or of several companies
+    deal_without_address       an active deal whose contacts and company have no address
+    responsible_dismissed      an active deal of an employee who is dismissed
+    responsible_unknown        an active deal of somebody whom the webhook does not see
+    responsible_without_email  an active deal of an employee without an address
+    names_in_one_field         a contact with first and last name in one field
+    name_is_address            a contact that is called by an e-mail address
+    double                     the same but for spaces, case and quotation marks: companies by
+                               title, contacts of one company by name
+
+    \b
+    Example:
+        imaprouter cache doctor
+        imaprouter cache doctor --csv --dialect excel-ru >faults.csv
+    """
+    if as_json and as_csv:
+        raise ConfigError("give --json or --csv, not both")
+    if dialect and not as_csv:
+        raise ConfigError("--dialect is for --csv")
+    from imaprouter.cli.tables import csv_lines, json_lines, write_lines
+
+    link = _linked(app)
+    counts: Counter[Fault] = Counter()
+    with _filled_index(app) as index:
+
+        def rows() -> Iterator[dict[str, Any]]:
+            for found in _faults(index):
+                counts[found.fault] += 1
+                name = found.name or _name_of(index, found.target)
+                yield {
+                    "fault": found.fault.value,
+                    "type": found.target.type.value,
+                    "id": found.target.id,
+                    "name": name,
+                    "detail": found.detail,
+                    "link": link(found.target),
+                }
+
+        if as_json or as_csv:
+            content = json_lines(_FAULT, rows()) if as_json else csv_lines(_FAULT, rows(), dialect or "excel")
+            write_lines(content)
+        else:
+            _show_faults(rows(), counts, app.language)
+    if counts:
+        sys.exit(1)
+
+
+_FAULT = ("fault", "type", "id", "name", "detail", "link")
+# Of each kind of fault, so many are shown to people.
+_SHOWN = 5
+
+
+def _faults(index: Index) -> Iterator[Found]:
+    from imaprouter import crm_faults
+    from imaprouter.model import EntityType
+
+    asked = index.faults
+    yield from crm_faults.shared(asked.shared_addresses())
+    yield from crm_faults.without_address(asked.deals_without_address())
+    yield from crm_faults.irresponsible(asked.responsibles())
+    yield from crm_faults.misnamed(asked.contact_names())
+    yield from crm_faults.doubles(EntityType.COMPANY, asked.company_titles())
+    yield from crm_faults.doubles(EntityType.CONTACT, asked.names_in_companies())
+
+
+def _show_faults(rows: Iterator[dict[str, Any]], counts: Counter[Fault], language: NullTranslations) -> None:
+    shown: dict[str, list[str]] = {}
+    for row in rows:
+        lines = shown.setdefault(row["fault"], [])
+        if len(lines) < _SHOWN:
+            said = "  ".join(filter(None, (clean(row["name"]), clean(row["detail"]), row["link"])))
+            object_ = named(f"{row['type']} {row['id']}", language)
+            lines.append(f"    {object_}  {said}")
+    if not counts:
+        click.echo(language.gettext("no fault was found"))
+    for fault, count in counts.items():
+        click.echo(f"{count:>7}  {language.gettext(_MEANING[fault])}")
+        click.echo("\n".join(shown[fault.value]))
+
+
+#: What is said of each fault.
+_MEANING = {
+    Fault.SHARED_ADDRESS: N_("share an address with another contact or company"),
+    Fault.DEAL_WITHOUT_ADDRESS: N_("active deals whose client has no address"),
+    Fault.RESPONSIBLE_DISMISSED: N_("active deals of dismissed employees"),
+    Fault.RESPONSIBLE_UNKNOWN: N_("active deals of employees whom the webhook does not see"),
+    Fault.RESPONSIBLE_WITHOUT_EMAIL: N_("active deals of employees without an address"),
+    Fault.NAMES_IN_ONE_FIELD: N_("contacts with first and last name in one field"),
+    Fault.NAME_IS_ADDRESS: N_("contacts that are called by an address"),
+    Fault.DOUBLE: N_("are the same as another but for spaces and case"),
+}
+
+
+def _name_of(index: Index, target: Target) -> str:
+    from imaprouter.model import EntityType
+
+    if target.type is EntityType.CONTACT:
+        contact = index.contact(target.id)
+        return contact.name if contact else ""
+    company = index.company(target.id)
+    return company.title if company else ""
+
+
+def _linked(app: App) -> Callable[[Target], str]:
+    """The portal's page of an object; '' where no portal is configured."""
+    from imaprouter.bitrix24.portal import Portal
+
+    if app.settings.portal is None:
+        return lambda target: ""
+    with closing(Portal.configured(app.settings.portal)) as portal:
+        return portal.link
 
 
 def _make_room(journal: Path) -> None:

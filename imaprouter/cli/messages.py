@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from gettext import NullTranslations
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from imaprouter.audit import Fields, Kind
 from imaprouter.cli.app import App, opened_journal, pass_app
 from imaprouter.cli.decisions import as_line, decision_json, headline, target_json, word
 from imaprouter.errors import ConfigError, StoreError
-from imaprouter.model import Binding, EntityType, State, Target, Verdict
+from imaprouter.model import Binding, EntityType, Standing, State, Target, Verdict
 from imaprouter.reasons import named, sentence
 
 if TYPE_CHECKING:
@@ -59,6 +62,7 @@ def queue(context: click.Context, as_json: bool) -> None:
     Example:
         imaprouter queue
         imaprouter queue --json
+        imaprouter queue open 17
         imaprouter queue assign 17 --deal 123
     """
     app = context.find_object(App)
@@ -132,12 +136,81 @@ def assign(
     click.echo(f"{message_id}: {chosen}")
 
 
+@queue.command("open")
+@click.argument("message_id", metavar="ID", type=click.IntRange(min=1))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
+@pass_app
+def open_(app: App, message_id: int, as_json: bool) -> None:
+    """Print the portal's pages of what a message lies in, and of what it may belong to; asks no server.
+
+    An activity has no page of its own: it is opened in the timeline of the object that holds it.
+
+    \b
+    Example:
+        imaprouter queue open 17
+    """
+    from imaprouter.bitrix24.portal import Portal
+    from imaprouter.plan import holder
+
+    with opened_journal(app) as journal:
+        message = journal.messages.get(message_id)
+        if message is None:
+            raise StoreError(
+                f"the journal has no message {message_id}", advice="'imaprouter queue' lists them"
+            )
+        paired = journal.activities.of_message(message_id)
+    with closing(Portal.configured(app.settings.require_portal())) as portal:
+
+        def page(binding: Binding | None) -> dict[str, Any] | None:
+            kind = EntityType.from_type_id(binding.type_id) if binding else None
+            if binding is None or kind is None:
+                return None
+            target = Target(kind, binding.entity_id)
+            return {"type": kind.value, "id": target.id, "link": portal.link(target)}
+
+        activities = [
+            {
+                "id": each.activity.id,
+                "holder": page(
+                    holder(each.last_bindings or each.first_bindings or ()) or each.activity.owner
+                ),
+            }
+            for each in paired
+        ]
+        candidates = [page(target.binding) for target in message.decision.open_targets]
+    if as_json:
+        click.echo(as_line({"id": message_id, "activities": activities, "candidates": candidates}))
+        return
+    _ = app.language.gettext
+    click.echo(f"{message_id:>6}  {message.envelope.subject or _('(no subject)')}")
+    for one in activities:
+        click.echo(f"        {_('activity')} {one['id']}: {_page(one['holder'], app.language)}")
+    if not activities:
+        missing = _("Bitrix24 has made no activity of it yet")
+        click.echo(f"        {missing}")
+    belongs = _("may belong to")
+    for candidate in candidates:
+        click.echo(f"        {belongs} {_page(candidate, app.language)}")
+
+
+def _page(page: Any, language: NullTranslations) -> str:
+    if not page:
+        return "-"
+    return f"{named(' '.join((page['type'], str(page['id']))), language)}  {page['link']}"
+
+
 def _waiting_text(message: StoredMessage, language: NullTranslations) -> str:
     subject = message.envelope.subject or language.gettext("(no subject)")
     sender = message.envelope.from_[0].email if message.envelope.from_ else "?"
     reason = message.note or sentence(message.decision.reasons, language)
     width = max(len(word(state, language)) for state in _WAITING)
-    return f"{message.id:>6}  {word(message.state, language):<{width}} {sender}  {subject}\n        {reason}"
+    lines = [f"{message.id:>6}  {word(message.state, language):<{width}} {sender}  {subject}"]
+    lines.append(f"        {reason}")
+    for candidate in message.decision.considered:
+        if candidate.standing is Standing.OPEN:
+            why = sentence([reason for _, reason in candidate.reasons], language)
+            lines.append(f"          {named(str(candidate.target), language)}: {why}")
+    return "\n".join(lines)
 
 
 def _explained(journal: Journal, message: StoredMessage, language: NullTranslations) -> dict[str, Any]:
@@ -165,9 +238,16 @@ def _explained(journal: Journal, message: StoredMessage, language: NullTranslati
                 "activity": write.activity_id,
                 "step": write.step,
                 "outcome": write.outcome,
+                "kind": write.kind.value,
+                "before": _written(write.before),
+                "after": _written(write.after),
+                "rule": write.rule,
+                "why": write.why,
+                "request": json.loads(write.request) if write.request else None,
             }
             for write in journal.traces.writes(message.id)
         ],
+        "asked": {str(user): state for user, state in journal.questions.of_message(message.id).items()},
         "notified": {str(user): state for user, state in journal.traces.notices(message.id).items()},
     }
 
@@ -215,6 +295,13 @@ def _explained_text(journal: Journal, message: StoredMessage, language: NullTran
         yield f"  {activity}  {paired.activity.id}{': ' if moved else ''}{'; '.join(moved)}"
     for write in journal.traces.writes(message.id):
         yield f"    {write.at.isoformat(timespec='seconds')}  {write.step}: {write.outcome}"
+        if write.why and write.kind is not Kind.NOTICE:
+            yield f"      {write.rule}: {write.why}"
+
+
+def _written(state: tuple[Binding, ...] | Fields | None) -> list[str] | Fields | None:
+    """What a write found or left, for programs: bindings in words, or fields by name."""
+    return [str(binding) for binding in state] if isinstance(state, tuple) else state
 
 
 def _padded(words: Sequence[str]) -> list[str]:

@@ -358,6 +358,7 @@ _ENDS: tuple[tuple[str, State, Result | None], ...] = (
     (N_("moved"), State.SETTLED, Result.MOVED),
     (N_("right already"), State.SETTLED, Result.ALREADY_RIGHT),
     (N_("bound by hand, left alone"), State.SETTLED, Result.PERSON),
+    (N_("put back by 'undo', left so"), State.SETTLED, Result.UNDONE),
     (N_("in review"), State.REVIEW, None),
     (N_("left as they are, or ignored"), State.SETTLED, None),
     (N_("without an activity"), State.MISSING, None),
@@ -381,7 +382,17 @@ def _print_done(
             ended = {"state": message.state.value, "result": message.result.value if message.result else None}
             click.echo(as_line({"id": message.id, **_letter_json(judged, language), **ended}))
     if as_json:
-        names = ("moved", "already_right", "person", "review", "left", "missing", "failed", "unfinished")
+        names = (
+            "moved",
+            "already_right",
+            "person",
+            "undone",
+            "review",
+            "left",
+            "missing",
+            "failed",
+            "unfinished",
+        )
         summary = dict(zip(names, counts.values(), strict=True))
         click.echo(as_line({"summary": {"since": start.isoformat() if start else None, **summary}}))
         return

@@ -24,6 +24,26 @@ def progress(language: NullTranslations) -> Iterator[Show]:
         yield _Lines(language)
 
 
+@contextmanager
+def counted(total: int, of_what: str, language: NullTranslations) -> Iterator[Callable[[int], None]]:
+    """Gives a function that is told how many more of one thing are done. A handful shows nothing."""
+    if total < _FEW:
+        yield lambda more: None
+        return
+    with progress(language) as show:
+        done = 0
+
+        def count(more: int) -> None:
+            nonlocal done
+            done += more
+            show(of_what, done, total)
+
+        yield count
+
+
+_FEW = 20
+
+
 class _Lines:
     def __init__(self, language: NullTranslations) -> None:
         self._language = language

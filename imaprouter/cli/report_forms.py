@@ -5,7 +5,6 @@ JSON and CSV are UTF-8 whatever the locale, with keys that no language changes; 
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from gettext import NullTranslations
 from typing import Any
 
 from imaprouter.cli.decisions import as_line, target_json
-from imaprouter.errors import ConfigError
+from imaprouter.cli.tables import csv_lines, workbook
 from imaprouter.model import Target
 from imaprouter.reasons import N_, named
 from imaprouter.report import SPREADS, Counts, Entry, Group, Report, Row, Spread, rules
@@ -35,10 +34,6 @@ class Form:
 # ── JSON and CSV ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-#: What makes a spreadsheet calculate.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
 def _json(found: Report, _form: Form) -> bytes:
     names = rules(found.rows)
     return "".join(f"{as_line(_values(found, row, names))}\n" for row in found.rows).encode()
@@ -47,22 +42,9 @@ def _json(found: Report, _form: Form) -> bytes:
 def _csv(found: Report, form: Form) -> bytes:
     names = rules(found.rows)
     columns = list(_flat(_values(found, Row("", Group(""), Counts()), names)))
-    return as_csv(columns, (_flat(_values(found, row, names)) for row in found.rows), form.dialect)
-
-
-def as_csv(columns: Sequence[str], lines: Iterable[Mapping[str, Any]], dialect: str) -> bytes:
-    """A table in UTF-8. What a spreadsheet would take for a formula is marked as text by an apostrophe."""
-    text = io.StringIO()
-    russian = dialect == "excel-ru"
-    ends = "\r\n" if russian else "\n"
-    writer = csv.DictWriter(text, columns, delimiter=";" if russian else ",", lineterminator=ends)
-    writer.writeheader()
-    writer.writerows({key: _no_formula(value) for key, value in line.items()} for line in lines)
-    return text.getvalue().encode("utf-8-sig" if russian else "utf-8")
-
-
-def _no_formula(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    return b"".join(
+        csv_lines(columns, (_flat(_values(found, row, names)) for row in found.rows), form.dialect)
+    )
 
 
 def _values(found: Report, row: Row, names: Sequence[str]) -> dict[str, Any]:
@@ -214,17 +196,9 @@ def _under_each_other(columns: Sequence[Sequence[str]], below: int) -> str:
 
 def _xlsx(found: Report, form: Form) -> bytes:
     """A workbook: the table with numbers as numbers and durations as such, and who waits longest."""
-    try:
-        import xlsxwriter
-    except ImportError as error:
-        raise ConfigError(
-            "a workbook needs the package XlsxWriter", advice="install imaprouter with its extra 'xlsx'"
-        ) from error
     _ = form.language.gettext
     shown, content = columns_of(found, form.language), io.BytesIO()
-    # What begins with '=' is a stranger's subject, no formula; a link in it is none either.
-    options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
-    with xlsxwriter.Workbook(content, options) as book:
+    with workbook(content, in_memory=True) as book:
         bold = book.add_format({"bold": True, "text_wrap": True})
         span = book.add_format({"num_format": "[h]:mm"})
         sheet = book.add_worksheet(_("report"))
@@ -307,7 +281,7 @@ def _waiting_json(some: Sequence[Entry], now: datetime, form: Form) -> bytes:
 
 def _waiting_csv(some: Sequence[Entry], now: datetime, form: Form) -> bytes:
     rows = (_waiting(entry, now, form) | {"target": str(entry.target or "")} for entry in some)
-    return as_csv(list(WAITING), rows, form.dialect)
+    return b"".join(csv_lines(list(WAITING), rows, form.dialect))
 
 
 FORMS: Mapping[str, Callable[[Report, Form], bytes]] = {

@@ -18,28 +18,50 @@ from imaprouter.text import clean
 
 if TYPE_CHECKING:
     from imaprouter.alerts import Incident
-    from imaprouter.standing import FolderStanding, Pulse, Standing, Verdict
+    from imaprouter.standing import FolderStanding, Observed, Pulse, Standing, Verdict
 
 
 @click.command()
+@click.option(
+    "--observed", "only_observed", is_flag=True, help='List what binding.mode = "observe" would have changed.'
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
 @pass_app
-def status(app: App, as_json: bool) -> None:
+def status(app: App, only_observed: bool, as_json: bool) -> None:
     """Mailboxes, waiting messages, last refresh and last errors; asks no server.
+
+    With binding.mode = "observe" also how many activities acting would have changed. They stay as they are
+    when the mode becomes "act": only later messages are moved.
 
     \b
     Example:
         imaprouter status
         imaprouter status --json
+        imaprouter status --observed
     """
     from imaprouter.store.lock import is_held
 
+    if only_observed:
+        _list_observed(app, as_json=as_json)
+        return
     running = is_held(app.settings.store.path)
     standing, incidents = _read(app)
     if as_json:
         click.echo(as_line(_json(standing, incidents, running)))
     else:
-        click.echo("\n".join(_text(standing, incidents, running)))
+        acts = app.settings.binding.mode == "act"
+        click.echo("\n".join(_text(standing, incidents, running, acts=acts)))
+
+
+def _list_observed(app: App, *, as_json: bool) -> None:
+    """One line for each message of which something would have been done."""
+    with opened_journal(app, readonly=True) as journal:
+        for number, subject, rule, note in journal.figures.observed_messages():
+            if as_json:
+                values = {"id": number, "subject": subject or "", "rule": rule, "note": note}
+                click.echo(as_line(values))
+            else:
+                click.echo(f"{number:>6}  {rule:<13}{note}  {clean(subject or '')}")
 
 
 @click.command()
@@ -109,6 +131,12 @@ def _json(standing: Standing, incidents: list[Incident], running: bool) -> dict[
             **_pulse(standing.index),
         },
         "binder": {"last_poll": _iso(standing.binder.heard_at), **_pulse(standing.binder)},
+        "observed": {
+            "would_move": standing.observed.moved,
+            "would_bind": standing.observed.bound,
+            "would_unbind": standing.observed.unbound,
+            "by_rule": dict(standing.observed.rules),
+        },
         "incidents": [
             {
                 "kind": incident.trouble.kind.value,
@@ -154,7 +182,7 @@ def _iso(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment else None
 
 
-def _text(standing: Standing, incidents: list[Incident], running: bool) -> Iterator[str]:
+def _text(standing: Standing, incidents: list[Incident], running: bool, *, acts: bool) -> Iterator[str]:
     from imaprouter.alerts import said
 
     yield f"service     {'runs' if running else 'does not run'}"
@@ -173,8 +201,24 @@ def _text(standing: Standing, incidents: list[Incident], running: bool) -> Itera
     for state, tally in standing.tallies:
         since = f", the oldest since {_shown(tally.oldest)}" if tally.oldest else ""
         yield f"messages    {tally.count} {state}{since}"
+    yield from _observed(standing.observed, acts=acts)
     for incident in incidents:
         yield f"incident    {clean(said(incident.trouble, ENGLISH))}"
+
+
+def _observed(observed: Observed, *, acts: bool) -> Iterator[str]:
+    if not observed.total:
+        return
+    steps = {
+        "moved to another deal": observed.moved,
+        "bound to one more object": observed.bound,
+        "unbound": observed.unbound,
+    }
+    said = ", ".join(f"{count} {step}" for step, count in steps.items() if count)
+    yield f"observed    acting would have changed {observed.total}: {said}"
+    yield f"            by rule: {', '.join(f'{rule} {count}' for rule, count in observed.rules.items())}"
+    stay = "they stay as they are: 'imaprouter queue assign' moves one, " if acts else ""
+    yield f"            {stay}'imaprouter status --observed' lists them"
 
 
 def _errors(pulse: Pulse) -> Iterator[str]:

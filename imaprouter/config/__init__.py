@@ -34,7 +34,7 @@ from imaprouter.config.settings import (
     StoreSettings,
 )
 from imaprouter.errors import ConfigError
-from imaprouter.policy import BindingPolicy, RoutingPolicy
+from imaprouter.policy import BindingPolicy, ReviewPolicy, RoutingPolicy
 
 __all__ = [
     "NOT_SECTIONS",
@@ -169,6 +169,7 @@ def _settings(document: dict[str, Any], reader: Reader, environ: Mapping[str, st
         cache=reader.table(CacheSettings, section("cache"), "cache"),
         routing=_routing(reader.table(RoutingPolicy, section("routing"), "routing"), reader),
         binding=reader.table(BindingPolicy, section("binding"), "binding"),
+        review=reader.table(ReviewPolicy, section("review"), "review"),
         limits=reader.table(LimitSettings, section("limits"), "limits"),
         alerts=reader.table(AlertSettings, section("alerts"), "alerts"),
         metrics=reader.table(MetricsSettings, section("metrics"), "metrics"),

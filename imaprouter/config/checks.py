@@ -126,3 +126,7 @@ def without_effect(settings: Settings) -> Iterator[str]:
         yield "binding.create_missing: has no effect in this version"
     if settings.alerts.users and settings.binding.mode == "observe":
         yield 'alerts.users: nobody is told anything while binding.mode is "observe"'
+    if settings.review.notify and settings.binding.mode == "observe":
+        yield 'review.notify: nobody is asked while binding.mode is "observe"'
+    if settings.review.users and not settings.review.notify:
+        yield "review.users: nobody is asked without review.notify = true"

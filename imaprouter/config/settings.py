@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from imaprouter.errors import ConfigError
-from imaprouter.policy import BindingPolicy, RoutingPolicy
+from imaprouter.policy import BindingPolicy, ReviewPolicy, RoutingPolicy
 
 #: Marks a field that `x_file` and `x_env` can give too, and that is never printed.
 SECRET = {"secret": True}
@@ -113,6 +113,7 @@ class Settings:
     cache: CacheSettings = field(default_factory=CacheSettings)
     routing: RoutingPolicy = field(default_factory=RoutingPolicy)
     binding: BindingPolicy = field(default_factory=BindingPolicy)
+    review: ReviewPolicy = field(default_factory=ReviewPolicy)
     limits: LimitSettings = field(default_factory=LimitSettings)
     alerts: AlertSettings = field(default_factory=AlertSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from imaprouter.audit import UNDO, Fields, Kind, Reversal, Selection, Write
 from imaprouter.model import Activity, Binding
 from imaprouter.store.database import to_moment, to_text
 from imaprouter.store.rows import Tables, dump, load
@@ -27,18 +28,8 @@ class PairedActivity:
     settled_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
-    at: datetime
-    activity_id: int
-    step: str
-    outcome: str
-
-    def is_done(self, activity_id: int) -> bool:
-        """Whether the portal confirmed this step of this activity."""
-        return self.activity_id == activity_id and self.outcome == "done"
-
-
+# Activities read at a time when all are wanted.
+_PORTION = 500
 _ACTIVITY_COLUMNS = (
     "activity, message_id, first_seen_at, first_bindings, unwanted_leads, last_bindings, attempts, "
     "next_attempt_at, settled_at"
@@ -89,8 +80,22 @@ class Activities(Tables):
             (to_text(now), to_text(farthest), limit),
         )
 
+    def get(self, activity_id: int) -> PairedActivity | None:
+        """An activity that belongs to a message."""
+        found = self._activities("id = ? AND message_id IS NOT NULL", (activity_id,))
+        return found[0] if found else None
+
     def of_message(self, message_id: int) -> list[PairedActivity]:
         return self._activities("message_id = ? ORDER BY id", (message_id,))
+
+    def each(self) -> Iterator[PairedActivity]:
+        """Every activity that belongs to a message, by id; a portion at a time."""
+        last = 0
+        while found := self._activities(
+            "id > ? AND message_id IS NOT NULL ORDER BY id LIMIT ?", (last, _PORTION)
+        ):
+            yield from found
+            last = found[-1].activity.id
 
     def next_attempt(self) -> datetime | None:
         row = self._row("SELECT min(next_attempt_at) FROM activities WHERE next_attempt_at IS NOT NULL", ())
@@ -132,6 +137,19 @@ class Activities(Tables):
             " writes_before = (SELECT coalesce(max(id), 0) FROM writes WHERE activity_id = activities.id)"
             " WHERE id = ?",
             (to_text(at), activity_id),
+        )
+        # What was to be put back is decided anew.
+        self._execute(
+            "UPDATE undos SET finished_at = ? WHERE activity_id = ? AND finished_at IS NULL",
+            (to_text(at), activity_id),
+        )
+
+    def take_back(self, activity_id: int) -> None:
+        """It is being undone: nothing is due any more, and what is bound on the way is nobody's choice."""
+        self._execute(
+            "UPDATE activities SET next_attempt_at = NULL, settled_at = NULL, last_bindings = NULL"
+            " WHERE id = ?",
+            (activity_id,),
         )
 
     def unschedule(self, activity_id: int) -> None:
@@ -176,11 +194,36 @@ class Traces(Tables):
         """Give a claim back: it is certain that nothing was sent."""
         self._execute("DELETE FROM notices WHERE message_id = ? AND user_id = ?", (message_id, user_id))
 
-    def begin_write(self, message_id: int, activity_id: int, step: str, now: datetime) -> int:
+    def begin_write(
+        self,
+        message_id: int,
+        activity_id: int,
+        step: str,
+        now: datetime,
+        *,
+        kind: Kind = Kind.BINDINGS,
+        before: tuple[Binding, ...] | Fields | None = None,
+        after: tuple[Binding, ...] | Fields | None = None,
+        rule: str = "",
+        why: str = "",
+        request: tuple[str, Mapping[str, Any]] | None = None,
+    ) -> int:
         """Write down what is about to be sent; returns the number under which its outcome is noted."""
         cursor = self._execute(
-            "INSERT INTO writes (at, message_id, activity_id, step, outcome) VALUES (?, ?, ?, ?, 'sent')",
-            (to_text(now), message_id, activity_id, step),
+            "INSERT INTO writes (at, message_id, activity_id, step, outcome, kind, before, after, rule, why,"
+            " request) VALUES (?, ?, ?, ?, 'sent', ?, ?, ?, ?, ?, ?)",
+            (
+                to_text(now),
+                message_id,
+                activity_id,
+                step,
+                kind,
+                None if before is None else dump(before),
+                None if after is None else dump(after),
+                rule,
+                why,
+                None if request is None else dump({"method": request[0], "params": request[1]}),
+            ),
         )
         return int(cursor.lastrowid or 0)
 
@@ -189,19 +232,85 @@ class Traces(Tables):
 
     def steps_of(self, activity_id: int) -> list[Write]:
         """What was sent, or may have been sent, for this activity since it was opened last, oldest first."""
-        rows = self._rows(
-            "SELECT at, activity_id, step, outcome FROM writes WHERE activity_id = ?1"
-            " AND id > (SELECT writes_before FROM activities WHERE id = ?1) ORDER BY id",
-            (activity_id,),
-        )
-        return [Write(datetime.fromisoformat(row[0]), *row[1:]) for row in rows]
+        return self._writes("w.activity_id = ? AND w.id > a.writes_before", activity_id)
+
+    def of_activity(self, activity_id: int) -> list[Write]:
+        """Everything that was ever sent, or may have been, for this activity, oldest first."""
+        return self._writes("w.activity_id = ?", activity_id)
 
     def writes(self, message_id: int) -> list[Write]:
-        rows = self._rows(
-            "SELECT at, activity_id, step, outcome FROM writes WHERE message_id = ? ORDER BY id",
-            (message_id,),
+        return self._writes("w.message_id = ?", message_id)
+
+    def changed(self, selection: Selection) -> list[int]:
+        """The activities of which we changed, or may have changed, bindings in a selected write; by id."""
+        where, values = ["kind = 'bindings' AND rule <> ?"], [str(UNDO)]
+        for condition, value in (
+            ("message_id = ?", selection.message_id),
+            ("at >= ?", to_text(selection.since)),
+            ("rule = ?", selection.rule),
+        ):
+            if value is not None:
+                where.append(condition)
+                values.append(str(value))
+        query = f"SELECT DISTINCT activity_id FROM writes WHERE {' AND '.join(where)} ORDER BY activity_id"
+        return [number for (number,) in self._rows(query, values)]
+
+    def _writes(self, where: str, number: int) -> list[Write]:
+        return [_write(row) for row in self._rows(f"{_WRITES} WHERE {where} ORDER BY w.id", (number,))]
+
+
+class Undos(Tables):
+    """What is taken back: written down before it begins, so that it can be gone on with."""
+
+    def begin(self, activity_id: int, message_id: int, reversal: Reversal, now: datetime) -> None:
+        self._execute(
+            "INSERT INTO undos (activity_id, message_id, reversal, begun_at) VALUES (?, ?, ?, ?)",
+            (activity_id, message_id, dump(reversal), to_text(now)),
         )
-        return [Write(datetime.fromisoformat(row[0]), *row[1:]) for row in rows]
+
+    def unfinished(self, activity_id: int) -> Reversal | None:
+        row = self._row(
+            "SELECT reversal FROM undos WHERE activity_id = ? AND finished_at IS NULL", (activity_id,)
+        )
+        return load(row[0], Reversal) if row else None
+
+    def finish(self, activity_id: int, now: datetime) -> None:
+        self._execute(
+            "UPDATE undos SET finished_at = ? WHERE activity_id = ? AND finished_at IS NULL",
+            (to_text(now), activity_id),
+        )
+
+
+# A write of an earlier version has what the correction found and left, where that is still known.
+_WRITES = """
+SELECT w.id, w.at, w.activity_id, w.kind, w.step, w.outcome,
+    coalesce(w.before, CASE WHEN w.kind = 'bindings' AND w.id > a.writes_before THEN a.first_bindings END),
+    coalesce(w.after, CASE WHEN w.kind = 'bindings' AND w.id > a.writes_before THEN a.last_bindings END),
+    w.rule, w.why, w.request
+FROM writes w LEFT JOIN activities a ON a.id = w.activity_id
+"""
+
+
+def _write(row: Any) -> Write:
+    return Write(
+        id=row[0],
+        at=datetime.fromisoformat(row[1]),
+        activity_id=row[2],
+        kind=Kind(row[3]),
+        step=row[4],
+        outcome=row[5],
+        before=_state(row[6]),
+        after=_state(row[7]),
+        rule=row[8],
+        why=row[9],
+        request=row[10] or "",
+    )
+
+
+def _state(text: str | None) -> tuple[Binding, ...] | Fields | None:
+    if text is None:
+        return None
+    return load(text, dict[str, int | str]) if text.startswith("{") else load(text, tuple[Binding, ...])
 
 
 def _paired(row: Any) -> PairedActivity:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Literal
 
 from imaprouter.model import Activity, Binding, EntityType, Target
 from imaprouter.store.database import to_text
@@ -70,6 +71,15 @@ class Answers(Tables):
             f"a.settled_at IS NOT NULL AND a.id IN ({marks(activity_ids)}) ORDER BY a.id", *activity_ids
         )
 
+    def asked(self, after: int, limit: int) -> list[Watched]:
+        """Activities of messages that wait for a person, by id, above `after`."""
+        waiting = "(SELECT id FROM messages WHERE state = 'review')"
+        return self._watched(
+            f"a.settled_at IS NOT NULL AND a.message_id IN {waiting} AND a.id > ? ORDER BY a.id LIMIT ?",
+            after,
+            limit,
+        )
+
     def has_activities(self) -> bool:
         """Whether there is anything to watch."""
         return self._row("SELECT 1 FROM activities WHERE settled_at IS NOT NULL LIMIT 1") is not None
@@ -90,6 +100,53 @@ def _as_watched(
     if last_bindings is not None:
         return Watched(number, message_id, load(last_bindings, _BINDINGS))
     return Watched(number, message_id, None, load(activity, Activity).owner if already_right else None)
+
+
+class Questions(Tables):
+    """Whom we asked to decide: at most once for each message and person, claimed before it is sent."""
+
+    def unasked(self, recorded_since: datetime, within: timedelta, limit: int) -> list[int]:
+        """Messages that wait for a person and of which nobody was asked, or not everybody could be.
+
+        Their activity is known. Past mail is left out: what is on record as such, what was recorded before
+        that time, or arrived longer before it was recorded than `within`.
+        """
+        rows = self._rows(
+            "SELECT m.id FROM messages m WHERE m.state = 'review' AND NOT m.past AND m.recorded_at >= ?"
+            " AND CAST(strftime('%s', m.recorded_at) AS INTEGER) - m.internal_second <= ?"
+            " AND EXISTS (SELECT 1 FROM activities a WHERE a.message_id = m.id AND a.settled_at IS NOT NULL)"
+            " AND NOT EXISTS (SELECT 1 FROM questions q WHERE q.message_id = m.id AND q.state <> 'again'"
+            " AND NOT EXISTS (SELECT 1 FROM questions o WHERE o.message_id = m.id AND o.state = 'again'))"
+            " ORDER BY m.id LIMIT ?",
+            (to_text(recorded_since), int(within.total_seconds()), limit),
+        )
+        return [number for (number,) in rows]
+
+    def claim(self, message_id: int, user_id: int, now: datetime) -> bool:
+        """Claim the one question to this person; False when it was claimed before."""
+        cursor = self._execute(
+            "INSERT INTO questions (message_id, user_id, state, at) VALUES (?, ?, 'sending', ?)"
+            " ON CONFLICT DO UPDATE SET state = 'sending', at = excluded.at WHERE state = 'again'",
+            (message_id, user_id, to_text(now)),
+        )
+        return cursor.rowcount == 1
+
+    def finish(
+        self,
+        message_id: int,
+        user_id: int,
+        state: Literal["sent", "refused", "unknown", "nobody", "again"],
+    ) -> None:
+        """`again`: it is certain that nothing was sent."""
+        self._execute(
+            "UPDATE questions SET state = ? WHERE message_id = ? AND user_id = ?",
+            (state, message_id, user_id),
+        )
+
+    def of_message(self, message_id: int) -> dict[int, str]:
+        """User id to the state of the question to him."""
+        query = "SELECT user_id, state FROM questions WHERE message_id = ? AND user_id <> 0"
+        return dict(self._rows(query, (message_id,)))
 
 
 _BINDINGS = tuple[Binding, ...]

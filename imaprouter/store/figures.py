@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 from imaprouter.model import State
-from imaprouter.standing import Tally
+from imaprouter.standing import Observed, Tally
 from imaprouter.store.database import to_moment, to_text
 from imaprouter.store.rows import Tables, marks
 
@@ -51,6 +52,34 @@ class Figures(Tables):
             " WHERE state = 'missing' AND NOT past GROUP BY day ORDER BY day"
         )
         return tuple((date.fromisoformat(row[0]), _tally(row[1:])) for row in rows)
+
+    def observed(self) -> Observed:
+        """What would have been changed, as the notes of observed messages say (`binder.correction`)."""
+        found = {
+            verb: dict(
+                self._rows(
+                    "SELECT CASE WHEN person_type IS NULL THEN json_extract(decision, '$.rule')"
+                    " ELSE 'person' END AS rule, count(*) FROM messages"
+                    " WHERE state = 'settled' AND result = 'observed' AND note LIKE ? GROUP BY rule",
+                    (f"would {verb} %",),
+                )
+            )
+            for verb in ("move", "bind", "unbind")
+        }
+        numbers = {verb: sum(rules.values()) for verb, rules in found.items()}
+        rules = sum((Counter(rules) for rules in found.values()), Counter[str]())
+        return Observed(numbers["move"], numbers["bind"], numbers["unbind"], dict(sorted(rules.items())))
+
+    def observed_messages(self) -> Iterator[tuple[int, str, str, str]]:
+        """(id, subject, rule, note) of each message for which something would have been done, by id."""
+        query = (
+            "SELECT id, json_extract(envelope, '$.subject'), json_extract(decision, '$.rule'), note"
+            " FROM messages WHERE id > ? AND state = 'settled' AND result = 'observed' ORDER BY id LIMIT 500"
+        )
+        last = 0
+        while rows := self._rows(query, (last,)):
+            yield from rows
+            last = rows[-1][0]
 
     def progress(self, mailbox: str, folder: str) -> Progress | None:
         """None for a folder that was never opened."""

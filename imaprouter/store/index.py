@@ -25,6 +25,7 @@ from imaprouter.model import (
     User,
 )
 from imaprouter.store.database import open_database, open_readonly, reading, to_moment, translated
+from imaprouter.store.faults import Faults
 from imaprouter.store.index_schema import migrations
 from imaprouter.store.index_writes import KINDS, Kind, Writes
 from imaprouter.store.rows import Facts, load, marks
@@ -43,7 +44,8 @@ _DEAL_COLUMNS = (
 _CONTACT_COLUMNS = (
     "c.id, c.name, c.responsible_id, (SELECT group_concat(company_id) FROM"
     " (SELECT company_id FROM contact_companies WHERE contact_id = c.id ORDER BY position)), "
-    "(SELECT json_group_array(email) FROM emails WHERE kind = 'contact' AND entity_id = c.id)"
+    "(SELECT json_group_array(email) FROM emails WHERE kind = 'contact' AND entity_id = c.id), "
+    "c.first_name, c.last_name"
 )
 _CONTACT = f"SELECT {_CONTACT_COLUMNS} FROM contacts c WHERE c.id = ?"
 # Nearly all clients are contacts: those come with their address at once.
@@ -88,6 +90,7 @@ class Index(Writes):
             super().__init__(open_database(path, migrations, synchronous="NORMAL"))
         self._staff = _Staff(self._db)
         self.facts = Facts(self._db)
+        self.faults = Faults(self._db)
 
     def close(self) -> None:
         self._db.close()
@@ -372,6 +375,8 @@ def _contact(row: Any) -> Contact:
         responsible_id=row[2],
         company_ids=_numbers(row[3]),
         emails=tuple(load(row[4], list[str])),
+        first_name=row[5],
+        last_name=row[6],
     )
 
 

@@ -129,3 +129,10 @@ _SINCE_WHEN = (
     "ALTER TABLE deals ADD COLUMN moved_at TEXT",
     "ALTER TABLE deal_tenures ADD COLUMN since TEXT",
 )
+
+
+@migrations()
+def names_of_contacts(db: Database) -> None:
+    """NAME and LAST_NAME of a contact by themselves; '' until a full refresh has read them."""
+    for column in ("first_name", "last_name"):
+        db.execute(f"ALTER TABLE contacts ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")

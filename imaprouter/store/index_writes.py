@@ -118,8 +118,9 @@ class Writes(Tables):
         )
 
     def put_contacts(self, contacts: Sequence[Contact], generation: int) -> None:
-        rows = ((c.id, c.name, c.responsible_id, generation) for c in contacts)
-        self._put("contacts", ("id", "name", "responsible_id", "generation"), rows)
+        rows = ((c.id, c.name, c.responsible_id, c.first_name, c.last_name, generation) for c in contacts)
+        columns = ("id", "name", "responsible_id", "first_name", "last_name", "generation")
+        self._put("contacts", columns, rows)
         links = {contact.id: contact.company_ids for contact in contacts}
         self._link("contact_companies", "contact_id", "company_id", links)
         self._put_emails("contact", {contact.id: contact.emails for contact in contacts})

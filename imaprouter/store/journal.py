@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from imaprouter.store.activities import Activities, Traces
-from imaprouter.store.answers import Answers
+from imaprouter.store.activities import Activities, Traces, Undos
+from imaprouter.store.answers import Answers, Questions
 from imaprouter.store.database import (
     damage,
     database_path,
@@ -43,7 +43,9 @@ class Journal:
         self.past = Past(self._db)
         self.activities = Activities(self._db)
         self.traces = Traces(self._db)
+        self.undos = Undos(self._db)
         self.answers = Answers(self._db)
+        self.questions = Questions(self._db)
         self.reports = Reports(self._db)
         self.parts = Parts(self._db)
         self.incidents = Incidents(self._db)

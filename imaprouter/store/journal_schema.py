@@ -262,3 +262,53 @@ _LETTERS_OF_THE_PAST = """
 ALTER TABLE messages ADD COLUMN past INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX messages_of_the_past ON messages (past, internal_second) WHERE past > 0;
 """
+
+
+@migrations()
+def an_audit_that_can_be_undone(db: Database) -> None:
+    """What each write found, was to leave and was sent for; what is taken back; who was asked to decide."""
+    for statement in _AN_AUDIT_THAT_CAN_BE_UNDONE.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+
+
+_AN_AUDIT_THAT_CAN_BE_UNDONE = """
+-- bindings, responsible, stamp or notice
+ALTER TABLE writes ADD COLUMN kind TEXT NOT NULL DEFAULT 'bindings';
+-- what was read before the request, and what this step alone makes of it; NULL of notices and earlier writes
+ALTER TABLE writes ADD COLUMN before TEXT;
+ALTER TABLE writes ADD COLUMN after TEXT;
+-- the rule of the decision, 'person' for an answer, 'undo'
+ALTER TABLE writes ADD COLUMN rule TEXT NOT NULL DEFAULT '';
+ALTER TABLE writes ADD COLUMN why TEXT NOT NULL DEFAULT '';
+-- method and parameters, without the webhook's address
+ALTER TABLE writes ADD COLUMN request TEXT;
+UPDATE writes SET kind = CASE
+        WHEN step = 'stamp' THEN 'stamp'
+        WHEN step LIKE 'responsible %' THEN 'responsible'
+        WHEN step LIKE 'notify %' THEN 'notice'
+        ELSE 'bindings' END,
+    rule = coalesce((SELECT CASE WHEN m.person_type IS NULL THEN json_extract(m.decision, '$.rule')
+        ELSE 'person' END FROM messages m WHERE m.id = writes.message_id), '');
+-- activities of which our changes are taken back; at most one unfinished of each
+CREATE TABLE undos (
+    id INTEGER PRIMARY KEY,
+    activity_id INTEGER NOT NULL,
+    message_id INTEGER NOT NULL REFERENCES messages (id),
+    -- what to go back to, and from where
+    reversal TEXT NOT NULL,
+    begun_at TEXT NOT NULL,
+    finished_at TEXT
+);
+CREATE UNIQUE INDEX undos_unfinished ON undos (activity_id) WHERE finished_at IS NULL;
+-- people asked to decide about a message that waits; written before it is sent
+CREATE TABLE questions (
+    message_id INTEGER NOT NULL REFERENCES messages (id),
+    -- 0: there was nobody to ask
+    user_id INTEGER NOT NULL,
+    -- sending, sent, refused, unknown, nobody, or again: nothing was sent, another time may do
+    state TEXT NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (message_id, user_id)
+) WITHOUT ROWID;
+"""

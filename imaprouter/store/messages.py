@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -85,7 +85,7 @@ class StoredMessage:
     @property
     def target(self) -> Target | None:
         """Where it belongs: a person's choice before our decision; None where it was left to a person."""
-        if self.result is Result.PERSON:
+        if self.result in (Result.PERSON, Result.UNDONE):
             return self.person_target
         return self.person_target or self.decision.target
 
@@ -112,6 +112,8 @@ SELECT count(*), max(json_extract(decision, '$.rule') = 'loop') FROM (
 """
 # SQLite's limit of values in one statement was 999 for long.
 _MANY = 400
+# Messages read at a time when all are wanted.
+_PORTION = 500
 # Copies of one mail reach their mailboxes within two days, in seconds.
 _APART = 2 * 86_400
 # What follows from a decision, unless a person has chosen.
@@ -364,8 +366,8 @@ class Messages(Threads, Batches):
     ) -> None:
         """Where the message stands now.
 
-        A person's choice is remembered for the thread; where it is not clear what he chose, the thread
-        inherits nothing of this message any more, not even what he chose before.
+        A person's choice is remembered for the thread; where it is not clear what he chose, or ours was taken
+        back, the thread inherits nothing of this message any more, not even what he chose before.
         """
         self._execute(
             "UPDATE messages SET state = ?, result = ?, note = ?, settled_at = ?,"
@@ -380,15 +382,22 @@ class Messages(Threads, Batches):
                 message_id,
             ),
         )
-        if result is Result.PERSON and person_target is None:
+        if result in (Result.PERSON, Result.UNDONE) and person_target is None:
             self._execute(
                 "UPDATE messages SET target_type = NULL, target_id = NULL, person_type = NULL,"
-                " person_id = NULL WHERE id = ?",
+                " person_id = NULL, open_questions = 0 WHERE id = ?",
                 (message_id,),
             )
 
     def set_note(self, message_id: int, note: str) -> None:
         self._execute("UPDATE messages SET note = ? WHERE id = ?", (note, message_id))
+
+    def every(self) -> Iterator[StoredMessage]:
+        """Every message, by id; a portion at a time, so that a writer need not wait."""
+        last = 0
+        while found := self._messages("m.id > ? ORDER BY m.id LIMIT ?", (last, _PORTION)):
+            yield from found
+            last = found[-1].id
 
     def count(self) -> int:
         return int(self._rows("SELECT count(*) FROM messages")[0][0])

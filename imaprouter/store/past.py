@@ -26,7 +26,7 @@ class History:
 
     #: We wrote, or may have written, to it.
     written: bool
-    #: A person decided about its message; `chosen` is what, if that is clear.
+    #: A person decided about its message, or took our change back; `chosen` is what, if that is clear.
     by_person: bool
     #: Our own decision asked for a person.
     asked: bool
@@ -137,8 +137,8 @@ class Past(Messages):
         """What is on record of these activities; nothing of those that are not."""
         numbers = tuple(activity_ids)
         rows = self._rows(
-            "SELECT a.id, EXISTS (SELECT 1 FROM writes w WHERE w.activity_id = a.id),"
-            " m.person_type IS NOT NULL OR m.result IS 'person',"
+            "SELECT a.id, EXISTS (SELECT 1 FROM writes w WHERE w.activity_id = a.id AND w.kind <> 'notice'),"
+            " m.person_type IS NOT NULL OR coalesce(m.result IN ('person', 'undone'), 0),"
             " coalesce(json_extract(m.decision, '$.review'), 0), m.person_type, m.person_id"
             " FROM activities a LEFT JOIN messages m ON m.id = a.message_id"
             f" WHERE a.id IN ({marks(numbers)})",

@@ -73,7 +73,8 @@ def export_snapshot(index: Index) -> dict[str, list[dict[str, Any]]]:
         "contacts": [
             {
                 "ID": contact.id,
-                "NAME": contact.name,
+                "NAME": contact.first_name if contact.last_name else contact.name,
+                **({"LAST_NAME": contact.last_name} if contact.last_name else {}),
                 "ASSIGNED_BY_ID": contact.responsible_id,
                 "COMPANY_IDS": list(contact.company_ids),
                 "EMAIL": _multifield(contact.emails),
@@ -137,7 +138,15 @@ def _company(row: Mapping[str, Any]) -> Company:
 
 def _contact(row: Mapping[str, Any]) -> Contact:
     companies = _numbers(row.get("COMPANY_IDS")) or _numbers([row.get("COMPANY_ID")])
-    return Contact(int(row["ID"]), _name(row), _number(row, "ASSIGNED_BY_ID") or 0, companies, _emails(row))
+    return Contact(
+        int(row["ID"]),
+        _name(row),
+        _number(row, "ASSIGNED_BY_ID") or 0,
+        companies,
+        _emails(row),
+        first_name=row.get("NAME") or "",
+        last_name=row.get("LAST_NAME") or "",
+    )
 
 
 def _lead(row: Mapping[str, Any]) -> Lead:

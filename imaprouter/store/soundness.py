@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 from sqlite_utils import Database, Migrations
 
+from imaprouter.audit import Reversal
 from imaprouter.errors import StoreDamaged, StoreError
 from imaprouter.model import Activity, Binding, Decision, Envelope
 from imaprouter.store import database
@@ -159,6 +160,7 @@ _VALUES: tuple[tuple[str, str, object], ...] = (
     ("activities", "activity", Activity),
     ("activities", "first_bindings", tuple[Binding, ...]),
     ("activities", "last_bindings", tuple[Binding, ...]),
+    ("undos", "reversal", Reversal),
 )
 
 
