@@ -34,7 +34,7 @@ TOLD_TOO_OFTEN = r"was told \d times of"
 
 PLANTED = [
     (cursor_first, "a message was lost"),
-    (done_before_call, "it is not where it belongs|a person's choice was undone"),
+    (done_before_call, "it is not where it belongs|a person's choice was undone|nobody tried to tell"),
     (blind_retry, TOLD_TOO_OFTEN),
     (unknown_repeated, TOLD_TOO_OFTEN),
     (told_before_claim, TOLD_TOO_OFTEN),
