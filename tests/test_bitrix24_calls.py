@@ -254,8 +254,8 @@ def test_contacts_come_with_all_their_companies_and_addresses_in_one_list() -> N
         ]
     )
     portions = list(index.contacts(tables.portal()))
-    first = Contact(1, "A B", 5, company_ids=(10, 11), emails=("a@horns.ru", "b@horns.ru"))
-    assert portions == [[first, Contact(2, "B")]]
+    first = Contact(1, "A B", 5, (10, 11), ("a@horns.ru", "b@horns.ru"), "A", "B")
+    assert portions == [[first, Contact(2, "B", first_name="B")]]
     assert len(tables.requests) == 1
     assert all("select%5B0%5D=%2A&select%5B1%5D=companyIds" in command for command in tables.commands)
 
@@ -268,7 +268,10 @@ def test_a_portal_that_refuses_the_wide_list_of_contacts_is_read_by_the_narrow_o
     tables = Tables(contacts=rows)
     tables.override = lambda method, params: "INVALID_ARG_VALUE" if method == "crm.item.list" else None
     found = [contact for portion in index.contacts(tables.portal()) for contact in portion]
-    assert found == [Contact(n, f"c{n}", company_ids=(10,), emails=(f"{n}@x.ru",)) for n in range(1, 501)]
+    assert found == [
+        Contact(n, f"c{n}", company_ids=(10,), emails=(f"{n}@x.ru",), first_name=f"c{n}")
+        for n in range(1, 501)
+    ]
 
 
 def test_addresses_that_the_wide_list_holds_back_are_asked_for() -> None:

@@ -92,7 +92,7 @@ def test_rows_of_crm_objects() -> None:
         10, "Рога", 5, ("info@horns.ru",)
     )
     assert rows.contact({"ID": "20", "NAME": "Сергей", "LAST_NAME": "Иванов", "COMPANY_ID": "10"}) == Contact(
-        20, "Сергей Иванов", 0, (10,)
+        20, "Сергей Иванов", 0, (10,), first_name="Сергей", last_name="Иванов"
     )
     assert rows.lead({"ID": "3", "STATUS_SEMANTIC_ID": "S", "COMPANY_ID": "0", "CONTACT_ID": None}) == Lead(
         3, semantic="S"
@@ -280,7 +280,7 @@ def test_what_people_are_shown_of_the_crm_is_inert() -> None:
     lead = rows.lead({"ID": "1", "TITLE": written})
     contact = rows.contact({"ID": "2", "NAME": written, "LAST_NAME": "\x07"})
     assert lead == Lead(1, title="[2Jgnp. exe")
-    assert contact == Contact(2, name="[2Jgnp. exe")
+    assert contact == Contact(2, name="[2Jgnp. exe", first_name="[2Jgnp. exe")
     error = failure(
         "crm.item.list", 400, {"error": f"NO{written}", "error_description": written}, datetime.now(UTC)
     )

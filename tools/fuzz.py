@@ -32,7 +32,7 @@ from hypothesis import strategies as st
 from imaprouter import mail
 from imaprouter.arrival import WatchedFolder, decided
 from imaprouter.cli.decisions import as_line, decision_json, headline
-from imaprouter.cli.messages import _explained, _explained_text, _waiting_text
+from imaprouter.cli.messages import _explained, _explained_text, _waiting_lines
 from imaprouter.config import load
 from imaprouter.language import language
 from imaprouter.log import _json_formatter, _TextFormatter
@@ -206,7 +206,7 @@ class World:
                 for said in _LANGUAGES[:2]:
                     for line in _explained_text(self.journal, stored, said):
                         check_line(line, "a line of explain")
-                    for line in _waiting_text(stored, said).split("\n", 1):
+                    for line in _waiting_lines(stored, said):
                         check_line(line, "a line of queue")
                 check_line(as_line(_explained(self.journal, stored, _LANGUAGES[0])), "explain's JSON")
                 _undo()

@@ -115,6 +115,8 @@ def contact_item(row: Row) -> Contact:
         responsible_id=integer(row.get("assignedById")),
         company_ids=tuple(dict.fromkeys(ids([row.get("companyId")]) + ids(row.get("companyIds")))),
         emails=emails(addresses),
+        first_name=line(row.get("name")),
+        last_name=line(row.get("lastName")),
     )
 
 

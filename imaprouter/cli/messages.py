@@ -76,7 +76,7 @@ def queue(context: click.Context, as_json: bool) -> None:
             if as_json:
                 click.echo(as_line(_explained(journal, message, app.language)))
             else:
-                click.echo(_waiting_text(message, app.language))
+                click.echo("\n".join(_waiting_lines(message, app.language)))
     if not waiting and not as_json:
         click.echo(app.language.gettext("no message waits for a person"))
 
@@ -199,18 +199,17 @@ def _page(page: Any, language: NullTranslations) -> str:
     return f"{named(' '.join((page['type'], str(page['id']))), language)}  {page['link']}"
 
 
-def _waiting_text(message: StoredMessage, language: NullTranslations) -> str:
+def _waiting_lines(message: StoredMessage, language: NullTranslations) -> Iterator[str]:
     subject = message.envelope.subject or language.gettext("(no subject)")
     sender = message.envelope.from_[0].email if message.envelope.from_ else "?"
     reason = message.note or sentence(message.decision.reasons, language)
     width = max(len(word(state, language)) for state in _WAITING)
-    lines = [f"{message.id:>6}  {word(message.state, language):<{width}} {sender}  {subject}"]
-    lines.append(f"        {reason}")
+    yield f"{message.id:>6}  {word(message.state, language):<{width}} {sender}  {subject}"
+    yield f"        {reason}"
     for candidate in message.decision.considered:
         if candidate.standing is Standing.OPEN:
             why = sentence([reason for _, reason in candidate.reasons], language)
-            lines.append(f"          {named(str(candidate.target), language)}: {why}")
-    return "\n".join(lines)
+            yield f"          {named(str(candidate.target), language)}: {why}"
 
 
 def _explained(journal: Journal, message: StoredMessage, language: NullTranslations) -> dict[str, Any]:
