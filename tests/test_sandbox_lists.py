@@ -217,6 +217,8 @@ def test_fm_comes_without_select_or_with_the_star(portal: Caller) -> None:
     for select in (None, ["*"]):
         item = portal.ok("crm.item.list", entityTypeId=CONTACT, select=select, filter={"id": 20})["items"][0]
         assert [(each["typeId"], each["value"]) for each in item["fm"]] == [("EMAIL", "sergey@horns.ru")]
+    beside = portal.ok("crm.item.list", entityTypeId=CONTACT, select=["*", "companyIds"], filter={"id": 20})
+    assert "fm" not in beside["items"][0]
     chosen = portal.ok("crm.item.list", entityTypeId=CONTACT, select=["id", "fm", "email"], filter={"id": 20})
     assert chosen["items"] == [{"id": 20, "email": "sergey@horns.ru"}]
 

@@ -174,10 +174,10 @@ class _Users:
 def _contact_rows(since: datetime | None) -> Walk[Row]:
     """Contacts by the one list that has all addresses and all companies, with every field beside them.
 
-    crm.contact.list knows only the primary company, crm.item.list the addresses only with `*` (rest.md 4.2):
-    asking both by narrow selects takes twice the requests.
+    crm.contact.list knows only the primary company, crm.item.list the addresses only with `*` alone
+    (rest.md 4.2): asking both by narrow selects takes twice the requests.
     """
-    params = {"entityTypeId": EntityType.CONTACT.type_id, "select": ("*", "companyIds")}
+    params = {"entityTypeId": EntityType.CONTACT.type_id, "select": ("*",)}
     wide = Listing("crm.item.list", params, _same, {">=updatedTime": since} if since else {})
     narrow = Listing("crm.contact.list", {"select": rows.CONTACT_FIELDS}, _same, _modified(since))
     return Walk(wide, instead=narrow)
@@ -188,13 +188,18 @@ def _whole_contacts(portal: Portal, found: Sequence[Row]) -> list[Contact]:
     if not any("id" in row for row in found):
         return with_companies(portal, [rows.contact(row) for row in found])
     contacts = [rows.contact_item(row) for row in found]
-    # Where the list holds the addresses back in spite of `*`, the older one tells them.
-    silent = [integer(row.get("id")) for row in found if flag(row.get("hasEmail")) and not row.get("fm")]
+    # Where the list holds the addresses back in spite of `*`, the older one tells them; so with companies.
+    silent = [
+        integer(row.get("id"))
+        for row in found
+        if not row.get("fm") and ("fm" not in row or flag(row.get("hasEmail")))
+    ]
     known = {contact.id: contact for contact in by_ids(portal, contact_listing(), silent)} if silent else {}
-    return [
+    whole = [
         replace(contact, emails=known[contact.id].emails) if contact.id in known else contact
         for contact in contacts
     ]
+    return whole if all("companyIds" in row for row in found) else with_companies(portal, whole)
 
 
 def with_companies(portal: Portal, contacts: Sequence[Contact]) -> list[Contact]:

@@ -159,6 +159,8 @@ def _shown(call: Call, type_id: int, names: Mapping[str, tuple[str, Kind]]) -> C
     links = [name for name in chosen if names[name][0] in _LINK_COLUMNS]
     numbers = [name for name in chosen if names[name][0] in _NUMBERS_AS_TEXT]
     wanted = set(select) - {"fm"}
+    # `fm` comes with no select or with `*` alone (rest.md 4.2).
+    others = bool(set(select) - {"*"})
 
     def show(row: Row) -> Row:
         item: Row = dict(zip(chosen, map(row.get, columns), strict=True))
@@ -171,6 +173,8 @@ def _shown(call: Call, type_id: int, names: Mapping[str, tuple[str, Kind]]) -> C
             item[name] = float(item[name] or 0)
         beside = _links(call, type_id, row) | _communications(type_id, row)
         if everything:
+            if others:
+                beside.pop("fm", None)
             return item | beside
         return item | {name: beside[name] for name in select if name in beside and name in wanted}
 
