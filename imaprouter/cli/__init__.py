@@ -43,6 +43,10 @@ COMMANDS = {
         "status",
         "One line for each part of the service; exit code 0 when all are well, 1 when not.",
     ),
+    "init": (
+        "init",
+        "Ask for what is needed, test it, and write a first configuration with mode 0600.",
+    ),
     "journal": ("journal", "The file that holds what happened."),
     "marker": (
         "marker",

@@ -41,6 +41,11 @@ class App:
         self.language = language(lang, os.environ)
 
     @property
+    def chosen_config(self) -> Path | None:
+        """The file that --config names, whether there is one or not."""
+        return self._config
+
+    @property
     def settings(self) -> Settings:
         """The whole configuration. Raises ConfigError with every mistake in it."""
         if self._settings is None:

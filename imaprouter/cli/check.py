@@ -35,7 +35,7 @@ def check(app: App, as_json: bool) -> None:
     app.start_log(default=-2)
     usable, failures = True, 0
     for found in _checks(app):
-        click.echo(as_line(_json(found)) if as_json else _text(found))
+        click.echo(as_line(_json(found)) if as_json else as_text(found))
         failures += found.state is State.FAILED
         usable = usable and not (found.name == "configuration" and found.state is State.FAILED)
     if not usable:
@@ -98,7 +98,7 @@ def _json(found: Check) -> dict[str, str]:
     return {**values, "found": mask(found.found), "advice": mask(found.advice)}
 
 
-def _text(found: Check) -> str:
+def as_text(found: Check) -> str:
     """One line, whatever a server has said."""
     from imaprouter.log import mask
     from imaprouter.text import clean

@@ -50,6 +50,16 @@ def checks(mailbox: MailboxSettings) -> Iterator[Check]:
         session.close()
 
 
+def special_folders(mailbox: MailboxSettings) -> dict[str, str]:
+    """The folders for 'sent', 'junk', 'drafts' and 'trash', as far as there are any. Raises MailboxError."""
+    session = Session(account_of(mailbox), ("Message-ID",), timeouts=TIMEOUTS)
+    try:
+        session.connect()
+        return session.special_folders()
+    finally:
+        session.close()
+
+
 def _connection(mailbox: MailboxSettings, ends: datetime | None) -> Check:
     where = f"{mailbox.host}:{mailbox.port}"
     if ends is None:
