@@ -263,7 +263,7 @@ def test_whatever_is_answered_is_what_is_read(password: str, username: str, fold
         "sales", "h", 993, username=username, password=password, addresses=("a@b.ru",), sent_folders=(folder,)
     )
     path = Path("x.toml")
-    document = tomllib.loads(compose(Answers(url, (mailbox,)), path, secret_files=False)[path])
+    document = tomllib.loads(str(compose(Answers(url, (mailbox,)), path, secret_files=False)[path]))
     assert document["portal"] == {"webhook_url": url}
     [read] = document["mailboxes"]
     assert (read["username"], read["password"], read["sent_folders"]) == (username, password, [folder])

@@ -67,6 +67,10 @@ COMMANDS = {
         "Serve a simulated portal and an embedded mailbox, to rehearse a configuration against.",
     ),
     "status": ("status", "Mailboxes, waiting messages, last refresh and last errors; asks no server."),
+    "support-bundle": (
+        "support",
+        "Put what a helper needs to know into one archive (zip), and list what is in it.",
+    ),
     "undo": ("undo", "Put activities back where they were before imaprouter changed them."),
 }
 
@@ -80,7 +84,7 @@ class Commands(ReportingGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.commands and cmd_name in COMMANDS:
             module = import_module(f"imaprouter.cli.{COMMANDS[cmd_name][0]}")
-            self.add_command(_speaking(getattr(module, cmd_name)))
+            self.add_command(_speaking(getattr(module, cmd_name.replace("-", "_"))))
         return super().get_command(ctx, cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -34,8 +34,8 @@ def check(app: App, as_json: bool) -> None:
 
     app.start_log(default=-2)
     usable, failures = True, 0
-    for found in _checks(app):
-        click.echo(as_line(_json(found)) if as_json else as_text(found))
+    for found in all_checks(app):
+        click.echo(as_line(as_values(found)) if as_json else as_text(found))
         failures += found.state is State.FAILED
         usable = usable and not (found.name == "configuration" and found.state is State.FAILED)
     if not usable:
@@ -43,7 +43,7 @@ def check(app: App, as_json: bool) -> None:
     sys.exit(1 if failures else 0)
 
 
-def _checks(app: App) -> Iterator[Check]:
+def all_checks(app: App) -> Iterator[Check]:
     """The configuration first; then everything that it names, as far as it is right."""
     from imaprouter.doctor import examine
     from imaprouter.doctor.findings import failed
@@ -91,7 +91,7 @@ def _of_configuration(draft: Draft) -> Iterator[Check]:
         yield ok("configuration", f"1 portal, {number} mailbox{'es' * (number > 1)}", source)
 
 
-def _json(found: Check) -> dict[str, str]:
+def as_values(found: Check) -> dict[str, str]:
     from imaprouter.log import mask
 
     values = {"check": found.name, "subject": found.subject, "state": found.state.value}

@@ -45,9 +45,9 @@ def status(app: App, only_observed: bool, as_json: bool) -> None:
         _list_observed(app, as_json=as_json)
         return
     running = is_held(app.settings.store.path)
-    standing, incidents = _read(app)
+    standing, incidents = standing_of(app)
     if as_json:
-        click.echo(as_line(_json(standing, incidents, running)))
+        click.echo(as_line(as_values(standing, incidents, running)))
     else:
         acts = app.settings.binding.mode == "act"
         click.echo("\n".join(_text(standing, incidents, running, acts=acts)))
@@ -89,7 +89,7 @@ def _verdicts(app: App) -> Iterator[Verdict]:
     settings = app.settings
     try:
         running = is_held(settings.store.path)
-        standing, _ = _read(app)
+        standing, _ = standing_of(app)
     except StoreError as error:
         part = "index" if str(index_path(settings.store.path)) in error.message else "journal"
         yield Verdict(part, False, str(error))
@@ -97,7 +97,7 @@ def _verdicts(app: App) -> Iterator[Verdict]:
     yield from judged(standing, settings.alerts, running=running, refresh_every=settings.cache.refresh_every)
 
 
-def _read(app: App) -> tuple[Standing, list[Incident]]:
+def standing_of(app: App) -> tuple[Standing, list[Incident]]:
     """Raises StoreError."""
     from imaprouter.overview import overview
     from imaprouter.standing import Part, PartKind
@@ -117,7 +117,7 @@ def _read(app: App) -> tuple[Standing, list[Incident]]:
         return standing, journal.incidents.open()
 
 
-def _json(standing: Standing, incidents: list[Incident], running: bool) -> dict[str, Any]:
+def as_values(standing: Standing, incidents: list[Incident], running: bool) -> dict[str, Any]:
     return {
         "running": running,
         "time": _iso(standing.now),

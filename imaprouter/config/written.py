@@ -31,12 +31,12 @@ class Answers:
     spam: Mapping[str, str] = field(default_factory=dict)
 
 
-def compose(answers: Answers, path: Path, *, secret_files: bool) -> dict[Path, str]:
+def compose(answers: Answers, path: Path, *, secret_files: bool) -> dict[Path, str | bytes]:
     """Return the files to write, the configuration at `path` the last of them.
 
     `secret_files`: secrets stand in files beside it instead of in the configuration.
     """
-    files: dict[Path, str] = {}
+    files: dict[Path, str | bytes] = {}
 
     def secret(key: str, value: str, name: str) -> str:
         if not secret_files:
@@ -109,19 +109,19 @@ def _list(texts: tuple[str, ...]) -> str:
     return f"[{', '.join(map(quoted, texts))}]"
 
 
-def write_private(files: Mapping[Path, str], *, overwrite: bool = False) -> None:
+def write_private(files: Mapping[Path, str | bytes], *, overwrite: bool = False) -> None:
     """Write files of mode 0600, each whole or not at all; nothing is written when one cannot be.
 
     Raises ConfigError, also for one that is there already unless `overwrite`.
     """
     drafts: dict[Path, Path] = {}
     try:
-        for path, text in files.items():
+        for path, content in files.items():
             # Through a link to the file that is meant: the link stays.
             target = path.resolve()
             if target.exists() and not overwrite:
                 raise FileExistsError(17, "is there already", str(path))
-            drafts[target] = _draft(target, text)
+            drafts[target] = _draft(target, content.encode() if isinstance(content, str) else content)
         for target, draft in drafts.items():
             _place(draft, target, overwrite=overwrite)
     except OSError as error:
@@ -131,11 +131,11 @@ def write_private(files: Mapping[Path, str], *, overwrite: bool = False) -> None
             draft.unlink(missing_ok=True)
 
 
-def _draft(target: Path, text: str) -> Path:
+def _draft(target: Path, content: bytes) -> Path:
     draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
-    with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     return draft

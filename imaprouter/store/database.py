@@ -18,6 +18,7 @@ from sqlite_utils import Database, Migrations
 
 from imaprouter.errors import StoreDamaged, StoreError, StoreOutdated, StoreTooNew
 
+SQLITE_VERSION = sqlite3.sqlite_version
 # "IRtr": a foreign database is refused instead of being migrated.
 APPLICATION_ID = 0x49527472
 BUSY_SECONDS = 30
