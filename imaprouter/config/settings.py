@@ -150,7 +150,7 @@ class Settings:
             "there is no configuration file: neither --config nor $IMAPROUTER_CONFIG, ./imaprouter.toml,"
             " /etc/imaprouter/imaprouter.toml",
             problems=(f"{key}: is missing: {meaning}",),
-            advice="begin with config.example.toml",
+            advice="'imaprouter init' asks for what is needed and writes one",
         )
 
 
