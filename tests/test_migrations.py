@@ -32,6 +32,8 @@ SCHEMAS = Path(__file__).parent / "schemas"
 KINDS = {"journal": journal_schema.migrations, "index": index_schema.migrations}
 DUMPS = sorted(path.stem for path in SCHEMAS.glob("*.sql"))
 JOURNALS = [name for name in DUMPS if name.startswith("journal")]
+#: Whose writes do not say what they changed.
+WITHOUT_AUDIT = JOURNALS[: JOURNALS.index("journal-7")]
 INDEXES = [name for name in DUMPS if name.startswith("index")]
 
 
@@ -158,7 +160,7 @@ def test_commands_tell_of_an_earlier_journal(name: str, tmp_path: Path) -> None:
     assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == [2, 6]
 
 
-@pytest.mark.parametrize("name", JOURNALS)
+@pytest.mark.parametrize("name", WITHOUT_AUDIT)
 def test_writes_of_an_earlier_journal_say_what_they_changed_and_for_which_rule(
     name: str, tmp_path: Path
 ) -> None:

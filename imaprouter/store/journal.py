@@ -28,6 +28,7 @@ from imaprouter.store.parts import Incidents, Parts
 from imaprouter.store.past import Past
 from imaprouter.store.reports import Reports
 from imaprouter.store.rows import Facts
+from imaprouter.store.savings import Savings
 
 
 class Journal:
@@ -46,6 +47,7 @@ class Journal:
         self.undos = Undos(self._db)
         self.answers = Answers(self._db)
         self.questions = Questions(self._db)
+        self.savings = Savings(self._db)
         self.reports = Reports(self._db)
         self.parts = Parts(self._db)
         self.incidents = Incidents(self._db)

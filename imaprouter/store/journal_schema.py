@@ -312,3 +312,27 @@ CREATE TABLE questions (
     PRIMARY KEY (message_id, user_id)
 ) WITHOUT ROWID;
 """
+
+
+@migrations()
+def letters_that_the_portal_skipped(db: Database) -> None:
+    """Of missing messages: whether the portal's mail has them, and whether their activity was asked for."""
+    for statement in _LETTERS_THAT_THE_PORTAL_SKIPPED.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+
+
+_LETTERS_THAT_THE_PORTAL_SKIPPED = """
+CREATE TABLE savings (
+    message_id INTEGER PRIMARY KEY REFERENCES messages (id),
+    -- looked: not found, or not to be asked for now; seen: found, and left alone for a while; asking: written
+    -- before the call; asked, unknown: what the call came to; refused, vain, settled: nothing more is done
+    state TEXT NOT NULL,
+    -- in the portal's mail; NULL while it was not found there
+    mail_id INTEGER,
+    tries INTEGER NOT NULL DEFAULT 0,
+    at TEXT NOT NULL,
+    -- when to look again; NULL: never
+    next_at TEXT
+);
+"""
