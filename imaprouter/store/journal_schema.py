@@ -336,3 +336,22 @@ CREATE TABLE savings (
     next_at TEXT
 );
 """
+
+
+@migrations()
+def reminders_of_unanswered_letters(db: Database) -> None:
+    """Who was reminded of a letter that waits for an answer."""
+    db.execute(_REMINDERS)
+
+
+_REMINDERS = """
+-- at most one for each message and person; written before it is sent
+CREATE TABLE reminders (
+    message_id INTEGER NOT NULL REFERENCES messages (id),
+    user_id INTEGER NOT NULL,
+    -- sending, sent, refused, unknown, or again: nothing was sent, another time may do
+    state TEXT NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (message_id, user_id)
+) WITHOUT ROWID
+"""
