@@ -355,3 +355,9 @@ CREATE TABLE reminders (
     PRIMARY KEY (message_id, user_id)
 ) WITHOUT ROWID
 """
+
+
+@migrations()
+def letters_that_nobody_has_opened(db: Database) -> None:
+    """Found quickly, among all those that somebody has."""
+    db.execute("CREATE INDEX messages_unopened ON messages (folder_id, epoch, uid) WHERE NOT seen")
