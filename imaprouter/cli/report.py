@@ -92,7 +92,7 @@ def report(
     that employees wrote to the mailbox count among the decisions only.
 
     A letter is replied to when a later letter of ours in its thread, or one of its subject where the thread
-    is not known, went to who wrote it.
+    is not known, went to who wrote it; also one that was written in Bitrix24 and lies in no Sent folder.
 
     \b
     Columns: received, and of those not seen (nobody has opened them), replied and
@@ -218,6 +218,7 @@ def _read(
             letters.append(letter)
             if last is None or entry.day <= last:
                 entries.append(entry)
+        letters += journal.reports.sent_by_portal(first)
     return entries, answers(letters)
 
 

@@ -361,3 +361,35 @@ CREATE TABLE reminders (
 def letters_that_nobody_has_opened(db: Database) -> None:
     """Found quickly, among all those that somebody has."""
     db.execute("CREATE INDEX messages_unopened ON messages (folder_id, epoch, uid) WHERE NOT seen")
+
+
+@migrations()
+def letters_that_the_portal_sent(db: Database) -> None:
+    """What the portal shows as sent, for good: letters written in Bitrix24 may lie in no Sent folder."""
+    for statement in _LETTERS_THAT_THE_PORTAL_SENT.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+
+
+_LETTERS_THAT_THE_PORTAL_SENT = """
+CREATE TABLE portal_letters (
+    activity_id INTEGER PRIMARY KEY,
+    second INTEGER NOT NULL,
+    -- canonical, '' where the portal does not show it
+    message_id TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    -- recipients, as a JSON list
+    people TEXT NOT NULL
+);
+CREATE INDEX portal_letters_by_second ON portal_letters (second);
+INSERT INTO portal_letters
+SELECT id, CAST(strftime('%s', coalesce(json_extract(activity, '$.start_time'),
+        json_extract(activity, '$.created_at'))) AS INTEGER),
+    coalesce(json_extract(activity, '$.message_id'), ''), coalesce(json_extract(activity, '$.subject'), ''),
+    (SELECT json_group_array(value) FROM (
+        SELECT value FROM json_each(coalesce(json_extract(activity, '$.to'), '[]'))
+        UNION SELECT value FROM json_each(coalesce(json_extract(activity, '$.cc'), '[]'))))
+FROM activities
+WHERE json_extract(activity, '$.direction') = 'outgoing' AND json_extract(activity, '$.completed')
+    AND coalesce(json_extract(activity, '$.start_time'), json_extract(activity, '$.created_at')) IS NOT NULL;
+"""
