@@ -25,10 +25,14 @@ def message_list(call: Call) -> Reply:
     if not 1 <= limit <= _LARGEST_PAGE:
         raise Refusal(f"{V3}INVALIDPAGINATIONEXCEPTION", "Invalid pagination")
     offset = _number(pagination, "offset", (_number(pagination, "page", 1) - 1) * limit)
+    since, until = (_bound(call, name) for name in ("dateFrom", "dateTo"))
     rows = [
         _item(call, number, stored)
         for number, stored in sorted(call.crm.mail.items(), reverse=True)
-        if _is_visible(call, stored) and _is_asked_for(call, stored)
+        if _is_visible(call, stored)
+        and (since is None or stored.letter.internal_date >= since)
+        and (until is None or stored.letter.internal_date <= until)
+        and _is_asked_for(call, stored)
     ]
     return Reply({"items": rows[max(offset, 0) :][:limit]})
 
@@ -56,12 +60,9 @@ def _is_asked_for(call: Call, stored: StoredLetter) -> bool:
     letter, params = stored.letter, call.params
     lines = (letter.from_, letter.reply_to, letter.to, letter.cc, letter.bcc, letter.subject, letter.body)
     words = " ".join(lines)
-    since, until = (_bound(call, name) for name in ("dateFrom", "dateTo"))
     return (
         params.get("mailboxId") in (None, _mailbox_id(call, stored))
         and str(params.get("searchQuery") or "").lower() in words.lower()
-        and (since is None or letter.internal_date >= since)
-        and (until is None or letter.internal_date <= until)
         and params.get("isSeen") in (None, letter.seen)
         and params.get("folder") in (None, letter.folder)
     )
