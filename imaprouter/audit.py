@@ -29,6 +29,8 @@ class Kind(StrEnum):
     RESPONSIBLE = "responsible"
     STAMP = "stamp"
     NOTICE = "notice"
+    #: Bitrix24 is asked to make an activity that it has skipped; `activity_id` is 0 then.
+    SAVING = "saving"
 
 
 @dataclass(frozen=True, slots=True)

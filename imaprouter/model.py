@@ -518,6 +518,20 @@ class Activity:
     message_id: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredMail:
+    """A letter as the portal's mail shows it, over REST 3 (mail-internals 9)."""
+
+    id: int
+    mailbox_email: str
+    subject: str
+    from_: frozenset[str]
+    #: INTERNALDATE in a zone that is not told; None when it cannot be read.
+    date: datetime | None
+    #: It belongs to something in the CRM already.
+    bound: bool
+
+
 class State(StrEnum):
     """Where a message stands on its way from seen to settled."""
 

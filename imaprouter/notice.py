@@ -52,6 +52,24 @@ def question(envelope: Envelope, place: str, candidates: Sequence[str], language
     )
 
 
+def reminder(subject: str, client: str, waiting: str, place: str, language: NullTranslations) -> str:
+    """The text of `report --unanswered --notify`; `waiting` is a duration, `place` a link or ''."""
+    template = (
+        language.gettext(
+            "The e-mail “{subject}” from {sender} has waited for an answer for {waiting}."
+            " It belongs to {place}."
+        )
+        if place
+        else language.gettext("The e-mail “{subject}” from {sender} has waited for an answer for {waiting}.")
+    )
+    return template.format(
+        subject=inert(subject[:_LONGEST]) or language.gettext("(no subject)"),
+        sender=inert(client) or "?",
+        waiting=waiting,
+        place=place,
+    )
+
+
 def link(title: str, url: str) -> str:
     """A stranger's title as a link."""
     return f"[url={url}]{inert(title) or url}[/url]"

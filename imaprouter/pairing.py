@@ -13,15 +13,17 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-from imaprouter.model import Activity, Address, Direction, Envelope, Target
+from imaprouter.model import Activity, Address, Direction, Envelope, StoredMail, Target
 from imaprouter.text import clean
 
 # The portal may cut longer subjects (mail-internals 3.2).
 COMPARED_SUBJECT = 250
 # PHP and Python may round an odd Date header differently (mail-internals 10.6).
 _A_SECOND = timedelta(seconds=1)
+# Zones are that far apart, and differ by quarters of an hour.
+_FARTHEST_ZONE, _QUARTER = timedelta(hours=14, seconds=1), timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,24 @@ def fits(message: Waiting, activity: Activity) -> bool:
         return False
     writers = {address.email for address in envelope.from_}
     return not writers or not activity.from_ or bool(writers & activity.from_)
+
+
+def stored_as(message: Waiting, mail: StoredMail) -> bool:
+    """Whether `mail` can be this message in the portal's own mail.
+
+    Its date is INTERNALDATE by a clock of any zone: off by quarters of hours, to the second.
+    """
+    envelope = message.envelope
+    if mail.date is None or mail.mailbox_email not in message.mailbox_emails:
+        return False
+    arrived = message.internal_date.astimezone(UTC).replace(tzinfo=None, microsecond=0)
+    apart = abs(mail.date - arrived)
+    off = apart % _QUARTER
+    if apart > _FARTHEST_ZONE or min(off, _QUARTER - off) > _A_SECOND:
+        return False
+    writers = {address.email for address in envelope.from_}
+    same_subject = subject_key(envelope.subject) == subject_key(mail.subject)
+    return same_subject and bool(writers & mail.from_)
 
 
 def pair(messages: Sequence[Waiting], activities: Sequence[Activity]) -> Pairing:

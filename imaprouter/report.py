@@ -53,7 +53,7 @@ class Entry:
     rule: str
     #: Its trail names a conflict, whichever rule won.
     conflict: bool
-    #: Nobody has opened it yet (`\\Seen`), as far as the journal knows.
+    #: Nobody has opened it yet (`\\Seen`), as far as the journal knows: some minutes ago, of the last month.
     unseen: bool
     state: State
     result: Result | None

@@ -12,9 +12,10 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from imaprouter import mail
@@ -42,6 +43,11 @@ logger = logging.getLogger(__name__)
 BATCH = 500
 # How long IDLE may stay silent before the folder is searched all the same.
 SAFETY_POLL = 300.0
+# How soon a report knows that a letter was opened; mail that comes every second must not cost a search each.
+FLAGS_EVERY = 30.0
+# Letters that are asked about: what nobody has opened for a month, nobody waits for.
+UNOPENED = timedelta(days=30)
+MOST_UNOPENED = 5000
 # Dovecot punishes the whole IP for wrong passwords: a person has to act, so minutes apart (imap.md 4).
 REFUSED_PAUSE = 300.0
 
@@ -65,6 +71,7 @@ class Watcher:
         self._on_news = on_news
         self._session = Session(account, mail.HEADER_FIELDS, header_bytes=header_bytes, stop=stop)
         self._pulse = PulseWriter(journal_path, watched.part, stop)
+        self._flags_at = 0.0
 
     def run(self) -> None:
         """Watch until `stop`; begin again for ever, ever more slowly while it fails. Raises StoreDamaged."""
@@ -80,6 +87,7 @@ class Watcher:
                     )
                     while not self._stop.is_set():
                         folder = self._catch_up(recorder, folder)
+                        self._note_opened(journal, folder)
                         # Not before: a folder that opens and cannot be read is a failure like any other.
                         failures = 0
                         self._pulse.works()
@@ -114,7 +122,7 @@ class Watcher:
                 self._session.connect()
                 before = journal.messages.count()
                 recorder = Recorder(self.watched, journal, knowledge, self._session.report)
-                self._catch_up(recorder, self._open(journal, recorder))
+                self._note_opened(journal, self._catch_up(recorder, self._open(journal, recorder)))
                 return journal.messages.count() - before
             finally:
                 self._session.close()
@@ -160,6 +168,17 @@ class Watcher:
                 if result.deferred:
                     return folder
         return folder
+
+    def _note_opened(self, journal: Journal, folder: Folder) -> None:
+        """Somebody opens letters after they came: reports count those that nobody has."""
+        if self._stop.is_set() or time.monotonic() < self._flags_at:
+            return
+        self._flags_at = time.monotonic() + FLAGS_EVERY
+        unopened = journal.messages.unopened_uids(folder, datetime.now(UTC) - UNOPENED, MOST_UNOPENED)
+        opened_by_now = self._session.opened(unopened)
+        if opened_by_now:
+            with journal.transaction():
+                journal.messages.opened(folder, opened_by_now)
 
     def _retry_unreadable(self, journal: Journal, recorder: Recorder, folder: Folder) -> None:
         """Ask again for what the server could not hand over before."""

@@ -416,11 +416,19 @@ def test_files_that_everybody_can_read(office: Office) -> None:
 
 def test_what_has_no_effect_is_a_warning(office: Office) -> None:
     """As `run` logs it."""
-    office.options["binding.create_missing"] = "true"
+    office.options |= {"binding.create_missing": "true", "binding.mode": "'observe'"}
     office.run_once()
     _, checks = checked(office)
     [said] = [each for each in checks if (each["check"], each["state"]) == ("configuration", "warning")]
-    assert "no effect" in said["found"]
+    assert "nothing is saved" in said["found"]
+
+
+def test_saving_needs_the_scope_mail(office: Office) -> None:
+    """Only while it is asked for."""
+    assert of(checked(office)[1], "portal.scopes")["state"] == "ok"
+    office.options["binding.create_missing"] = "true"
+    found = of(checked(office)[1], "portal.scopes")
+    assert (found["state"], found["found"].split(" (")[0]) == ("failed", "mail is missing")
 
 
 @pytest.mark.parametrize(("host", "state"), [("127.0.0.1", "ok"), ("[::1]", "ok"), ("0.0.0.0", "warning")])

@@ -608,8 +608,9 @@ def test_what_is_no_servers_name_is_refused(file: File, name: str) -> None:
 
 def test_what_does_nothing_yet_is_said(file: File) -> None:
     """The contract names it, the configuration may hold it, and a warning says so."""
-    found = file.load("[binding]\ncreate_missing = true")
-    assert found.warnings == ("binding.create_missing: has no effect in this version",)
+    found = file.load('[binding]\ncreate_missing = true\nmode = "observe"')
+    assert found.warnings == ('binding.create_missing: nothing is saved while binding.mode is "observe"',)
+    assert file.load("[binding]\ncreate_missing = true").warnings == ()
 
 
 def test_alerts_beside_observe_are_a_warning(file: File) -> None:

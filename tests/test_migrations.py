@@ -30,8 +30,13 @@ from imaprouter.store.rows import Tables, dump, load
 
 SCHEMAS = Path(__file__).parent / "schemas"
 KINDS = {"journal": journal_schema.migrations, "index": index_schema.migrations}
-DUMPS = sorted(path.stem for path in SCHEMAS.glob("*.sql"))
+DUMPS = sorted(
+    (path.stem for path in SCHEMAS.glob("*.sql")),
+    key=lambda name: (name.partition("-")[0], int(name.partition("-")[2])),
+)
 JOURNALS = [name for name in DUMPS if name.startswith("journal")]
+#: Whose writes do not say what they changed.
+WITHOUT_AUDIT = JOURNALS[: JOURNALS.index("journal-7")]
 INDEXES = [name for name in DUMPS if name.startswith("index")]
 
 
@@ -121,6 +126,32 @@ def test_every_message_of_an_earlier_journal_is_read(name: str, tmp_path: Path) 
         assert (folder.cursor, len(folder.anchors)) == (6, 6)
 
 
+def test_letters_that_went_out_before_are_known(tmp_path: Path) -> None:
+    """From the activities that are on record."""
+    path = restored("journal-10", tmp_path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        [text] = connection.execute("SELECT activity FROM activities WHERE id = 102").fetchone()
+        sent = json.loads(text) | {
+            "id": 103,
+            "direction": "outgoing",
+            "completed": True,
+            "subject": "Re: KP",
+            "start_time": "2026-11-02T13:00:00+03:00",
+            "to": ["a@b.ru"],
+            "cc": ["c@b.ru"],
+            "message_id": "crm.activity.103-abc@portal.ru",
+        }
+        connection.execute(
+            "INSERT INTO activities (id, activity, first_seen_at) VALUES (103, ?, '2026-11-02')",
+            (json.dumps(sent),),
+        )
+    with journal_of(path) as journal:
+        [found] = [one for one in journal.reports.sent_by_portal(None) if one.topic == "kp"]
+    assert found.people == {"a@b.ru", "c@b.ru"}
+    assert found.ids == {"crm.activity.103-abc@portal.ru"}
+    assert (found.at.isoformat(), found.ours) == ("2026-11-02T10:00:00+00:00", True)
+
+
 def test_what_was_said_in_sentences_is_still_said(tmp_path: Path) -> None:
     """Word for word in English, as a citation in another language; all the rest of a decision stays."""
     path = restored("journal-1", tmp_path)
@@ -158,7 +189,7 @@ def test_commands_tell_of_an_earlier_journal(name: str, tmp_path: Path) -> None:
     assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == [2, 6]
 
 
-@pytest.mark.parametrize("name", JOURNALS)
+@pytest.mark.parametrize("name", WITHOUT_AUDIT)
 def test_writes_of_an_earlier_journal_say_what_they_changed_and_for_which_rule(
     name: str, tmp_path: Path
 ) -> None:

@@ -848,6 +848,8 @@ def test_an_empty_journal_is_no_error(desk: Desk, lang: str, sentence: str) -> N
         (("--format", "xlsx"), "--output"),
         (("--dialect", "excel-ru"), "--format csv"),
         (("--older-than", "4h"), "--unanswered"),
+        (("--notify",), "--unanswered with --older-than"),
+        (("--unanswered", "--notify"), "--unanswered with --older-than"),
         (("--unanswered", "--older-than", "soon"), "30s, 5m, 24h or 2d"),
         (("--unanswered", "--format", "html"), "table, json, csv"),
         (("--json", "--format", "csv"), "--json or --format csv"),

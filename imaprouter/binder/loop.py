@@ -13,6 +13,7 @@ from pathlib import Path
 
 from imaprouter.arrival import WatchedFolder
 from imaprouter.binder.correction import Correction
+from imaprouter.binder.missing import Missing
 from imaprouter.binder.orders import Job
 from imaprouter.binder.pairs import Pairs
 from imaprouter.binder.people import People
@@ -137,7 +138,8 @@ class BinderLoop:
             ),
         )
         done += correction.attempt(now)
-        return done + self._expire(journal, pairs, now)
+        done += self._expire(journal, pairs, now)
+        return done + Missing(self._portal, journal, self._policy, pairs).save(now)
 
     def _expire(self, journal: Journal, pairs: Pairs, now: datetime) -> int:
         """Before a message is reported missing, the portal is asked for exactly its activity; new pairs."""

@@ -39,7 +39,7 @@ class Pairs:
             return 0
         seconds = _seconds(activities.values())
         messages = {message.id: message for message in self._journal.messages.unpaired_near(seconds)}
-        found = pair([self._waiting(message) for message in messages.values()], list(activities.values()))
+        found = pair([self.waiting(message) for message in messages.values()], list(activities.values()))
         with self._journal.transaction():
             for message_id, activity_id in found.pairs:
                 self._assign(messages[message_id], activities.pop(activity_id), now)
@@ -75,7 +75,7 @@ class Pairs:
         found = []
         with self._journal.transaction():
             for activity in left:
-                fitting = [message for message in messages if agrees(self._waiting(message), activity)]
+                fitting = [message for message in messages if agrees(self.waiting(message), activity)]
                 if len({(message.target, message.waits_for_person) for message in fitting}) == 1:
                     self._assign(fitting[0], activity, now)
                     found.append((fitting[0].id, activity.id))
@@ -88,7 +88,8 @@ class Pairs:
         if not nothing_to_do:
             self._journal.messages.set_state(message.id, State.PAIRED, now)
 
-    def _waiting(self, message: StoredMessage) -> Waiting:
+    def waiting(self, message: StoredMessage) -> Waiting:
+        """The message as `pairing` compares it."""
         return Waiting(
             id=message.id,
             mailbox_emails=self._mailbox_emails.get(message.mailbox, frozenset()),

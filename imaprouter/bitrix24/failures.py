@@ -30,6 +30,7 @@ OUTCOME_UNKNOWN = frozenset({"internal_server_error", "error_unexpected_answer"}
 _NEW_WEBHOOK = "create the webhook anew and put its address into portal.webhook_url"
 _PLAN = "REST needs a commercial plan of Bitrix24"
 _RIGHTS = "the webhook's creator needs this right in the portal"
+_MAIL_SCOPE = "give the webhook the scope mail, or set binding.create_missing = false"
 DENIED = {
     "no_auth_found": _NEW_WEBHOOK,
     "invalid_credentials": _NEW_WEBHOOK,
@@ -49,6 +50,14 @@ DENIED = {
     "method_confirm_denied": "an administrator has refused this call",
     "portal_deleted": "the portal was closed",
     "overload_limit": "Bitrix24 has blocked REST on this portal by hand; ask its support",
+}
+#: Codes of REST 3 that mean what one of classic REST does (rest.md 1.9).
+_V3_PREFIX = "bitrix_rest_v3_exception_"
+_V3 = {
+    "accessdeniedexception": "access_denied",
+    "insufficientscopeexception": "insufficient_scope",
+    "ratelimitexception": "query_limit_exceeded",
+    "entitynotfoundexception": "not_found",
 }
 #: Those that are about the call or its object, and say nothing of other calls.
 _ONE_CALL = frozenset(
@@ -73,13 +82,15 @@ def failure(method: str, status: int, body: dict[str, Any], now: datetime) -> Po
     code, description = _code_and_text(body)
     what = ": ".join(part for part in (code, description) if part) or f"HTTP status {status}"
     message, key = f"{method}: {what}", code.lower()
+    key = _V3.get(key.removeprefix(_V3_PREFIX), key)
     if key in BUSY or (not key and status == 429):
         return PortalBusy(message, code=key, method=method, retry_at=limit_ends(body.get("time"), now))
     if key in UNREACHABLE:
         return PortalUnreachable(message, code=key, method=method)
     if key in DENIED:
         everything = key not in _ONE_CALL
-        return PortalDenied(message, code=key, method=method, advice=DENIED[key], everything=everything)
+        advice = _MAIL_SCOPE if key == "insufficient_scope" and method.startswith("mail.") else DENIED[key]
+        return PortalDenied(message, code=key, method=method, advice=advice, everything=everything)
     if key in OUTCOME_UNKNOWN or status >= 500:
         return PortalOutcomeUnknown(message, code=key, method=method)
     if status in {401, 403}:

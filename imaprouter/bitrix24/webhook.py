@@ -67,6 +67,10 @@ class Webhook:
         """The address of one method. It is a secret."""
         return f"{self.origin}/rest/{self.user_id}/{self.code}/{method}"
 
+    def url_v3(self, method: str) -> str:
+        """The address of one method of REST 3 (rest.md 1.9). It is a secret."""
+        return f"{self.origin}/rest/api/{self.user_id}/{self.code}/{method}"
+
     def page(self, target: Target) -> str:
         """The page of a deal, company, contact or lead (rest.md 5.1)."""
         return f"{self.origin}/crm/{target.type}/details/{target.id}/"
@@ -85,6 +89,8 @@ class Webhook:
         if parts is None:
             return None
         base, rest, _ = parts.path.partition(f"/rest/{self.user_id}/{self.code}/")
+        if not rest:
+            base, rest, _ = parts.path.partition(f"/rest/api/{self.user_id}/{self.code}/")
         secure = parts.scheme == "https" or (
             self.origin.startswith("http://") and _is_loopback(host_of(location))
         )

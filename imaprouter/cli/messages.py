@@ -247,6 +247,7 @@ def _explained(journal: Journal, message: StoredMessage, language: NullTranslati
             for write in journal.traces.writes(message.id)
         ],
         "asked": {str(user): state for user, state in journal.questions.of_message(message.id).items()},
+        "reminded": {str(user): state for user, state in journal.reminders.of_message(message.id).items()},
         "notified": {str(user): state for user, state in journal.traces.notices(message.id).items()},
     }
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -17,8 +17,11 @@ from imaprouter.report import By, Entry, Group, Per
 if TYPE_CHECKING:
     from imaprouter.cli.report_forms import Form
     from imaprouter.config import Settings
+    from imaprouter.errors import PortalError
     from imaprouter.model import DealIndex, Target
 
+#: Letters that came earlier are nobody's news: --notify may be turned on after years.
+REMINDED = timedelta(days=7)
 _DATE = click.DateTime(formats=["%Y-%m-%d"])
 _FORMS = ("table", "json", "csv", "xlsx", "html")
 
@@ -62,6 +65,11 @@ class Duration(click.ParamType[timedelta]):
 )
 @click.option("--unanswered", is_flag=True, help="Only the letters that nobody has replied to, one by one.")
 @click.option("--older-than", type=Duration(), help="With --unanswered: only those that wait longer, as 4h.")
+@click.option(
+    "--notify",
+    is_flag=True,
+    help="With --unanswered and --older-than: remind the responsibles, once of each letter.",
+)
 @pass_app
 def report(
     app: App,
@@ -75,6 +83,7 @@ def report(
     output: Path | None,
     unanswered: bool,
     older_than: timedelta | None,
+    notify: bool,
 ) -> None:
     """Count messages, how they ended, and how long clients wait; from journal and index alone.
 
@@ -83,7 +92,7 @@ def report(
     that employees wrote to the mailbox count among the decisions only.
 
     A letter is replied to when a later letter of ours in its thread, or one of its subject where the thread
-    is not known, went to who wrote it.
+    is not known, went to who wrote it; also one that was written in Bitrix24 and lies in no Sent folder.
 
     \b
     Columns: received, and of those not seen (nobody has opened them), replied and
@@ -93,12 +102,17 @@ def report(
     had decided), answered (we had asked); and how long it took: the reply, the
     wait of those unanswered, Bitrix24's delay between a mail and its activity.
 
+    --notify is for a timer: the responsible of the deal gets one notification in Bitrix24, without one
+    those of alerts.users or review.users, of letters of the last 7 days unless --from says otherwise; the
+    list then has the letters of which somebody was told now.
+
     \b
     Example:
         imaprouter report
         imaprouter report --from 2026-11-01 --to 2026-11-30 --by week --per manager
         imaprouter report --format html --output november.html
         imaprouter report --unanswered --older-than 4h
+        imaprouter report --unanswered --older-than 4h --notify
     """
     from imaprouter.cli.report_forms import FORMS, LISTS
     from imaprouter.correspondence import answers
@@ -114,17 +128,24 @@ def report(
         raise ConfigError("--dialect is for --format csv")
     if older_than and not unanswered:
         raise ConfigError("--older-than is for --unanswered")
+    if notify and not (unanswered and older_than):
+        raise ConfigError("--notify is for --unanswered with --older-than")
     if chosen == "xlsx" and output is None:
         raise ConfigError("a workbook needs --output FILE")
     if unanswered and chosen not in LISTS:
         raise ConfigError(f"--unanswered has the formats {', '.join(LISTS)}")
     first, last = (moment.date() if moment else None for moment in (since, until))
     now = datetime.now(UTC)
+    if notify and first is None:
+        first = (now - REMINDED).astimezone().date()
+    trouble: Sequence[PortalError] = ()
     entries, replied = _read(app, first, last, answers)
     with _index(app.settings) as index:
         form_of = _form(app, index, dialect)
         if unanswered:
             some = [one for one in waiting(entries, replied) if not older_than or now - one.at > older_than]
+            if notify:
+                some, trouble = _remind(app, index, some, now)
             content = LISTS[chosen](some, now, form_of)
         else:
             found = counted(entries, replied, by=by, per=per, group=_group(per, index), now=now)
@@ -133,6 +154,56 @@ def report(
         output.write_bytes(content)
     else:
         click.echo(content, nl=False)
+    if trouble:
+        raise trouble[0]
+
+
+def _remind(
+    app: App, index: DealIndex | None, waiting: Sequence[Entry], now: datetime
+) -> tuple[list[Entry], Sequence[PortalError]]:
+    """Tell those who can answer; the letters of which somebody was told, and what went wrong.
+
+    While observing, nobody is told, and every letter is there.
+    """
+    settings, language = app.settings, app.language
+    portal_settings = settings.require_portal()
+    if settings.binding.mode == "observe":
+        click.echo(language.gettext('nobody is told while binding.mode is "observe"'), err=True)
+        return list(waiting), ()
+    from imaprouter.binder.reminders import Reminders, Unanswered
+    from imaprouter.bitrix24.portal import Portal
+    from imaprouter.cli.report_forms import shown_duration
+
+    app.start_log(default=-1)
+    letters = [
+        Unanswered(
+            one.number, one.subject, one.client, one.target, one.asked and not one.chosen, now - one.at
+        )
+        for one in waiting
+    ]
+    with opened_journal(app) as journal, closing(Portal.configured(portal_settings)) as portal:
+        found = Reminders(
+            portal,
+            journal,
+            index,
+            alert_users=settings.alerts.users,
+            review_users=settings.review.users,
+            language=language,
+            shown=lambda duration: shown_duration(duration, language),
+        ).tell(letters)
+    if found.nobody:
+        text = language.ngettext(
+            "{count} letter has nobody who could be told: set alerts.users",
+            "{count} letters have nobody who could be told: set alerts.users",
+            found.nobody,
+        )
+        click.echo(text.format(count=found.nobody), err=True)
+    return [one for one in waiting if one.number in found.told], found.errors
+
+
+def _is_asked(entry: Entry) -> bool:
+    """Whether a person is still to say where it belongs."""
+    return entry.asked and not entry.chosen
 
 
 def _read(
@@ -147,6 +218,7 @@ def _read(
             letters.append(letter)
             if last is None or entry.day <= last:
                 entries.append(entry)
+        letters += journal.reports.sent_by_portal(first)
     return entries, answers(letters)
 
 

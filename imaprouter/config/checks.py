@@ -121,9 +121,9 @@ def _repeated(names: Iterable[str]) -> list[str]:
 
 
 def without_effect(settings: Settings) -> Iterator[str]:
-    """What may be written and does nothing: in this version, or beside another setting."""
-    if settings.binding.create_missing:
-        yield "binding.create_missing: has no effect in this version"
+    """What may be written and does nothing beside another setting."""
+    if settings.binding.create_missing and settings.binding.mode == "observe":
+        yield 'binding.create_missing: nothing is saved while binding.mode is "observe"'
     if settings.alerts.users and settings.binding.mode == "observe":
         yield 'alerts.users: nobody is told anything while binding.mode is "observe"'
     if settings.review.notify and settings.binding.mode == "observe":

@@ -80,7 +80,7 @@ def _scopes(portal: Portal, settings: Settings) -> Iterator[Check]:
     missing += [] if granted & _USERS else ["user_basic"]
     needs_im = bool(settings.binding.notify or settings.review.notify or settings.alerts.users)
     missing += ["im"] if needs_im and writes and "im" not in granted else []
-    missing += ["mail"] if settings.binding.create_missing and "mail" not in granted else []
+    missing += ["mail"] if settings.binding.create_missing and writes and "mail" not in granted else []
     found = ", ".join(sorted(granted)) or "none"
     advice = "add it to the webhook in Bitrix24: Developer resources, Integrations"
     if missing:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone, tzinfo
 from hashlib import md5
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from imaprouter.sandbox.bindings import Pair, owner_after
 from imaprouter.sandbox.fields import COMPANY, CONTACT, DEAL, LEAD
@@ -29,6 +29,9 @@ from imaprouter.sandbox.rows import (
     title_of,
 )
 from imaprouter.sandbox.tables import Duplicates, Table
+
+if TYPE_CHECKING:
+    from imaprouter.sandbox.mail_import import StoredLetter
 
 SERVER_ZONE = timezone(timedelta(hours=3))
 #: Further bindings are trimmed in silence (mail-internals 5.1).
@@ -81,6 +84,8 @@ class Crm:
         self.exclusions: set[str] = set()
         #: md5(lower(Message-ID)) of stored letters, to their activities (mail-internals 3.8).
         self.letters: dict[str, int] = {}
+        #: What the portal's mail holds, by its id there.
+        self.mail: dict[int, StoredLetter] = {}
         self._load(snapshot or {})
 
     def _load(self, snapshot: Mapping[str, Any]) -> None:

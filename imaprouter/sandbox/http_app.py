@@ -18,6 +18,7 @@ from starlette.routing import Route
 from imaprouter.sandbox.batch import Command, commands, method_name, run_batch
 from imaprouter.sandbox.faults import Fault
 from imaprouter.sandbox.limits import LeakyBucket
+from imaprouter.sandbox.methods_mail import V3
 from imaprouter.sandbox.php_query import from_wire, parse_query
 from imaprouter.sandbox.replies import Params, Refusal
 from imaprouter.sandbox.rest import Rest
@@ -46,6 +47,10 @@ class Request:
     commands: tuple[Command, ...] = ()
 
     @property
+    def call(self) -> tuple[str, Params]:
+        return self.method, self.params
+
+    @property
     def calls(self) -> list[tuple[str, Params]]:
         """(method, params) of everything that was asked: the commands of a batch instead of the batch."""
         if self.method == "batch":
@@ -66,10 +71,14 @@ class HttpApp:
         self._clock = clock
         self._cut = cut
         self._bucket = LeakyBucket(rest.limits)
+        #: Of REST 3, by method and key: the parameters, and the answer that they got.
+        self._replays: dict[tuple[str, str], tuple[Params, int, dict[str, Any]]] = {}
         self.asgi = Starlette(routes=[Route("/rest/{path:path}", self._handle, methods=["GET", "POST"])])
 
     async def _handle(self, http: HttpRequest) -> Response:
         parts = http.path_params["path"].split("/")
+        if parts[0] == "api":
+            return await self._handle_v3(http, parts[1:])
         params = parse_query(http.url.query) | await _body(http)
         request = _logged(method_name(parts[-1]), params)
         names = {request.method, *(name for name, _ in request.calls)}
@@ -82,15 +91,56 @@ class HttpApp:
         self.requests.append(request)
         return _json(*self._answer(parts, request))
 
-    async def _faulty(self, http: HttpRequest, fault: Fault, parts: list[str], request: Request) -> Response:
+    async def _handle_v3(self, http: HttpRequest, parts: list[str]) -> Response:
+        """REST 3: JSON only, the address's query is not read, and a repeat with its key is answered once."""
+        request = Request(method_name(parts[-1]), await _body(http))
+        fault = self._rest.faults.for_request({request.method}, http.url.netloc)
+        if fault is not None and fault.kind == "rename_302":
+            return _renamed(http, fault)
+        self.requests.append(request)
+        key = http.headers.get("idempotency-key", "")
+        if fault is not None:
+            return await self._faulty(http, fault, parts, request, v3=True, key=key)
+        return self._answer_v3(parts, request, key)
+
+    def _answer_v3(self, parts: list[str], request: Request, key: str) -> Response:
+        refusal = self._denied(parts)
+        if refusal is not None:
+            refusal = Refusal(f"{V3}ACCESSDENIEDEXCEPTION", refusal.text, refusal.status)
+        elif not self._bucket.admits(self._clock()):
+            refusal = Refusal(f"{V3}RATELIMITEXCEPTION", "Too many requests", 429)
+        if refusal is not None:
+            return _json(refusal.status, self._rest.error(refusal, v3=True))
+        known = self._replays.get((request.method, key)) if key else None
+        if known is None:
+            known = (request.params, *self._rest.answer(self._rest.execute(*request.call, v3=True), v3=True))
+            if key:
+                self._replays[request.method, key] = known
+        elif known[0] != request.params:
+            reuse = Refusal(f"{V3}IDEMPOTENCYKEYREUSEDEXCEPTION", "The key has another body", 422)
+            return _json(reuse.status, self._rest.error(reuse, v3=True))
+        return _json(*known[1:])
+
+    async def _faulty(
+        self,
+        http: HttpRequest,
+        fault: Fault,
+        parts: list[str],
+        request: Request,
+        *,
+        v3: bool = False,
+        key: str = "",
+    ) -> Response:
         if fault.kind in _REFUSALS:
             refusal = _REFUSALS[fault.kind]
-            return _json(refusal.status, self._rest.error(refusal))
+            return _json(refusal.status, self._rest.error(refusal, v3=v3))
+        if fault.kind == "error" and v3:
+            return _json(fault.status, self._rest.error(Refusal(fault.code, fault.text), v3=True))
         if fault.kind == "error":
             return _json(fault.status, {"error": fault.code, "error_description": fault.text})
         answer = _json(200, {})
         if fault.kind in ("timeout_after", "close_after", "truncated_json", "http_504_after"):
-            answer = _json(*self._answer(parts, request))
+            answer = self._answer_v3(parts, request, key) if v3 else _json(*self._answer(parts, request))
         if fault.kind in _PAGES:
             status, title = _PAGES[fault.kind]
             return Response(_HTML.format(title), status, media_type="text/html")

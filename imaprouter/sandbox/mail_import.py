@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -43,6 +43,8 @@ class MailboxConnection:
     #: NAME; EMAIL_META.__email is this if it is an address, else the login (mail-internals 3.4).
     name: str = ""
     owner_user_id: int = 1
+    #: Other users who may see its mail.
+    shared_with: frozenset[int] = frozenset()
     #: The responsible queue; empty means the owner alone.
     queue: tuple[int, ...] = ()
     #: 'Anyone's mail goes to CRM': the queue does not limit what is found.
@@ -78,6 +80,16 @@ class Imported:
     reason: str = ""
 
 
+@dataclass(slots=True)
+class StoredLetter:
+    """A letter that the portal's mail holds, whether or not the CRM took it."""
+
+    letter: Letter
+    importer: Importer
+    #: The last activity that was made of it.
+    activity_id: int | None = None
+
+
 class Importer:
     """Imports the letters of one mailbox; the caller holds the CRM's lock."""
 
@@ -93,28 +105,53 @@ class Importer:
     def take(self, letter: Letter) -> Imported:
         """Decide about one letter and carry it out."""
         outgoing = self._box.email.lower() in letter.senders
-        reason = self._why_not(letter, outgoing)
+        box = self._box
+        if box.sync_from and letter.internal_date < box.sync_from:
+            return Imported(letter, None, "older than the mailbox")
+        if letter.header_md5 in self._stored:
+            return Imported(letter, None, "already stored")
         self._stored.add(letter.header_md5)
+        stored = self._crm.mail[len(self._crm.mail) + 1] = StoredLetter(letter, self)
+        reason = self._why_not(letter, outgoing)
         if reason:
             return Imported(letter, None, reason)
         parent = self._parent(letter)
         bindings, reason = self._bindings(letter, outgoing, parent)
         if not bindings:
             return Imported(letter, None, reason)
-        return Imported(letter, self._add(letter, outgoing, bindings, parent))
+        stored.activity_id = self._add(letter, outgoing, bindings, parent)
+        return Imported(letter, stored.activity_id)
 
-    def _why_not(self, letter: Letter, outgoing: bool) -> str:
-        """Points 1 to 13 of mail-internals 1.8, in its order; '' means: goes on."""
+    @property
+    def mailbox(self) -> MailboxConnection:
+        return self._box
+
+    def force(self, stored: StoredLetter, user_id: int) -> int | None:
+        """Somebody has a stored letter saved to the CRM: the same algorithm, "forced" (mail-internals 9).
+
+        Not what an employee wrote, and without asking whether it has an activity. It begins with what the
+        mail table holds: lines of 255 characters (mail-internals 3.2, 3.4).
+        """
+        cut = {name: getattr(stored.letter, name)[:255] for name in ("subject", "from_", "to", "cc")}
+        letter = replace(stored.letter, **cut)
+        outgoing = self._box.email.lower() in letter.senders
+        if self._why_not(letter, outgoing, forced=True):
+            return None
+        parent = self._parent(letter)
+        bindings, _ = self._bindings(letter, outgoing, parent, forced=True)
+        if not bindings:
+            return None
+        stored.activity_id = self._add(letter, outgoing, bindings, parent, by=user_id)
+        return stored.activity_id
+
+    def _why_not(self, letter: Letter, outgoing: bool, *, forced: bool = False) -> str:
+        """Points 7 to 13 of mail-internals 1.8, in its order; '' means: goes on."""
         box = self._box
-        if box.sync_from and letter.internal_date < box.sync_from:
-            return "older than the mailbox"
-        if letter.header_md5 in self._stored:
-            return "already stored"
-        if box.crm_sync_from and letter.start_time < box.crm_sync_from:
+        if not forced and box.crm_sync_from and letter.start_time < box.crm_sync_from:
             return "older than the CRM connection"
-        if letter.aside:
+        if not forced and letter.aside:
             return "draft, trash or spam"
-        if letter.event_name and box.system_sender.lower() in letter.senders:
+        if not forced and letter.event_name and box.system_sender.lower() in letter.senders:
             return "system mail"
         if outgoing and self._linked(letter):
             return "sent from the CRM"
@@ -173,8 +210,10 @@ class Importer:
         active = [user for user in wanted if self._crm.users.get(user, {"ACTIVE": user == 1})["ACTIVE"]]
         return active or [1]
 
-    def _bindings(self, letter: Letter, outgoing: bool, parent: int | None) -> tuple[list[Pair], str]:
-        match, address, excluded = self._search(letter, outgoing, parent)
+    def _bindings(
+        self, letter: Letter, outgoing: bool, parent: int | None, *, forced: bool = False
+    ) -> tuple[list[Pair], str]:
+        match, address, excluded = self._search(letter, outgoing, parent, forced=forced)
         found = bindings_of(self._crm, match, self._crm.quirks.binding_order)
         if not outgoing:
             self._merge_addresses(letter, found, address)
@@ -183,12 +222,14 @@ class Importer:
             return [inherited, *(pair for pair in found if pair[0] not in (DEAL, LEAD))], ""
         if excluded:
             return [], "on the exclusion list"
-        created = self._created(letter, outgoing, found, parent)
+        created = self._created(letter, outgoing, found, parent, forced=forced)
         if created is not None:
             return one_of_the_owners_type(sorted([created, *found], key=type_order)), ""
         return found, "" if found else "nobody known, nothing created"
 
-    def _search(self, letter: Letter, outgoing: bool, parent: int | None) -> tuple[Match, str, bool]:
+    def _search(
+        self, letter: Letter, outgoing: bool, parent: int | None, *, forced: bool
+    ) -> tuple[Match, str, bool]:
         """The first address that finds something wins; an excluded sender stops the search."""
         if parent is None and not outgoing and self._wants_lead(letter):
             return Match(), "", False
@@ -197,7 +238,7 @@ class Importer:
         for address in parties:
             if self._is_employee(address):
                 continue
-            if parent is None and not outgoing and self._is_excluded(address):
+            if parent is None and not outgoing and not forced and self._is_excluded(address):
                 return Match(), address, True
             match = find(self._crm, address, queue)
             if match:
@@ -222,17 +263,17 @@ class Importer:
         return bool(self._box.new_lead_for & set(letter.senders))
 
     def _created(
-        self, letter: Letter, outgoing: bool, found: Sequence[Pair], parent: int | None
+        self, letter: Letter, outgoing: bool, found: Sequence[Pair], parent: int | None, *, forced: bool
     ) -> Pair | None:
         """A new lead or contact for an unknown sender, a repeat lead for an idle client (2.5)."""
         if outgoing:
             return None
         if found:
             return self._repeat_lead(letter, found) if self._box.repeat_leads else None
-        if self._box.create == "deny":
+        if self._box.create == "deny" and not forced:
             return None
-        forced = parent is None and self._wants_lead(letter)
-        type_id = CONTACT if self._box.create == "contact" and not forced else LEAD
+        lead_wanted = parent is None and self._wants_lead(letter)
+        type_id = CONTACT if self._box.create == "contact" and not lead_wanted else LEAD
         sender = letter.senders[0]
         name = re.sub(r"<[^>]*>", "", letter.from_).strip(' "') or sender
         row = {"EMAIL": [{"VALUE": sender}], "NAME": name, "SOURCE_ID": "EMAIL", **self._origin()}
@@ -284,7 +325,10 @@ class Importer:
             return next((user for user in responsibles if user in queue), fallback)
         return self._crm.responsible_of(bindings[0])
 
-    def _add(self, letter: Letter, outgoing: bool, bindings: list[Pair], parent: int | None) -> int:
+    def _add(
+        self, letter: Letter, outgoing: bool, bindings: list[Pair], parent: int | None, *, by: int = 0
+    ) -> int:
+        """`by`: the user who has it saved, and who is not told of it (mail-internals 6)."""
         responsible = self._responsible(bindings)
         completed = outgoing or letter.seen
         parties = letter.recipients if outgoing else letter.senders
@@ -308,7 +352,7 @@ class Importer:
         number = self._crm.add_activity(fields, bindings)
         self._crm.activities[number]["URN"] = self._crm.new_urn(number)
         self._crm.remember_letter(letter.message_id, number)
-        if not completed:
+        if not completed and responsible != by:
             self._crm.notify(responsible, self._announcement(letter, bindings[0]), "incoming_email")
         return number
 

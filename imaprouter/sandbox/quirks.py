@@ -50,3 +50,5 @@ class Quirks:
     localised_texts: bool = False
     #: A binding change bumps the deal's DATE_MODIFY: an open question of rest.md 8.1.
     binding_bumps_date_modify: bool = False
+    #: mail.message.createcrmactivity of what the CRM refuses all the same: the page names `true` only.
+    unsaved_letter: Literal["true", "refused"] = "true"

@@ -14,6 +14,7 @@ from imaprouter.sandbox import (
     methods_common,
     methods_item,
     methods_legacy,
+    methods_mail,
 )
 from imaprouter.sandbox.crm import Crm
 from imaprouter.sandbox.faults import Faults
@@ -29,6 +30,8 @@ METHODS: Mapping[str, Method] = (
     | methods_item.METHODS
     | methods_legacy.METHODS
 )
+#: Of REST 3, which is another API at another address (rest.md 1.9).
+METHODS_V3: Mapping[str, Method] = methods_mail.METHODS
 #: Handled here and in `batch`: they need the table itself.
 _OWN_METHODS = frozenset({"method.get", "batch"})
 
@@ -67,26 +70,28 @@ class Rest:
     def __post_init__(self) -> None:
         self.budget = OperatingBudget(self.limits)
 
-    def execute(self, name: str, params: Params) -> Executed:
-        """Run one method, at the top or inside a batch. `name` in lower case."""
+    def execute(self, name: str, params: Params, *, v3: bool = False) -> Executed:
+        """Run one method, at the top or inside a batch. `name` in lower case; `v3`: of REST 3."""
         began, processor = self.clock(), time.perf_counter()
         try:
-            outcome: Reply | Refusal = self._run(name, params, began)
+            outcome: Reply | Refusal = self._run(name, params, began, v3=v3)
         except Refusal as refusal:
             outcome = refusal
         seconds = time.perf_counter() - processor
-        known = name in METHODS
+        known = name in (METHODS_V3 if v3 else METHODS)
         if known and not (isinstance(outcome, Refusal) and outcome.code == "OPERATION_TIME_LIMIT"):
             self.budget.charge(name, seconds, began)
         return Executed(outcome, self.time_block(name if known else None, began, seconds))
 
-    def _run(self, name: str, params: Params, now: datetime) -> Reply:
-        method = METHODS.get(name)
-        if name == "method.get":
+    def _run(self, name: str, params: Params, now: datetime, *, v3: bool) -> Reply:
+        method = (METHODS_V3 if v3 else METHODS).get(name)
+        if name == "method.get" and not v3:
             return self._method_get(params)
         if method is None:
             raise Refusal("ERROR_METHOD_NOT_FOUND", "Method not found!", 404)
         if method.scopes and not method.scopes & self.scopes:
+            if v3:
+                raise Refusal(f"{methods_mail.V3}INSUFFICIENTSCOPEEXCEPTION", "Insufficient scope", 403)
             raise Refusal(
                 "insufficient_scope",
                 "The request requires higher privileges than provided by the webhook token",
@@ -115,18 +120,20 @@ class Rest:
         )
         return Reply({"isExisting": method is not None or name in _OWN_METHODS, "isAvailable": available})
 
-    def answer(self, executed: Executed) -> tuple[int, dict[str, Any]]:
+    def answer(self, executed: Executed, *, v3: bool = False) -> tuple[int, dict[str, Any]]:
         """Return HTTP status and JSON body of a single call (rest.md 1.4, 1.7)."""
         outcome = executed.outcome
         if isinstance(outcome, Refusal):
             time = executed.time if self.quirks.time_in_errors else None
-            return outcome.status, self.error(outcome) | ({"time": time} if time else {})
+            return outcome.status, self.error(outcome, v3=v3) | ({"time": time} if time else {})
         body: dict[str, Any] = {"result": outcome.result}
         body |= {name: value for name in ("total", "next") if (value := getattr(outcome, name)) is not None}
         return 200, body | ({"time": executed.time} if executed.time else {})
 
-    def error(self, refusal: Refusal) -> dict[str, Any]:
+    def error(self, refusal: Refusal, *, v3: bool = False) -> dict[str, Any]:
         """The error envelope; most texts may be localised and carry HTML (rest.md 1.7)."""
+        if v3:
+            return {"error": {"code": refusal.code, "message": refusal.text, "validation": []}}
         text = refusal.text
         if self.quirks.localised_texts and text and not refusal.always_english:
             text = "Falha ao executar a solicitação.<br>"

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from imaprouter.audit import UNDO, Fields, Kind, Reversal, Selection, Write
-from imaprouter.model import Activity, Binding
+from imaprouter.model import Activity, Binding, Direction
 from imaprouter.store.database import to_moment, to_text
 from imaprouter.store.rows import Tables, dump, load
 
@@ -38,7 +38,22 @@ _ACTIVITY_COLUMNS = (
 
 class Activities(Tables):
     def add(self, activities: Iterable[Activity], now: datetime) -> int:
-        """Remember activities that the portal showed; returns how many were new."""
+        """Remember activities that the portal showed; returns how many were new.
+
+        What reports need of a letter that went out is kept for good, whether or not it has a message.
+        """
+        activities = tuple(activities)
+        self._db.conn.executemany(
+            "INSERT OR IGNORE INTO portal_letters (activity_id, second, message_id, subject, people)"
+            " VALUES (?, ?, ?, ?, ?)",
+            (
+                (each.id, int(at.timestamp()), each.message_id, each.subject, dump(sorted(each.to | each.cc)))
+                for each in activities
+                if each.direction is Direction.OUTGOING
+                and each.completed
+                and (at := each.start_time or each.created_at)
+            ),
+        )
         before = self._db.conn.total_changes
         self._db.conn.executemany(
             "INSERT OR IGNORE INTO activities (id, activity, first_seen_at) VALUES (?, ?, ?)",

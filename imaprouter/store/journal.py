@@ -26,8 +26,10 @@ from imaprouter.store.journal_schema import migrations
 from imaprouter.store.messages import Messages
 from imaprouter.store.parts import Incidents, Parts
 from imaprouter.store.past import Past
+from imaprouter.store.reminders import Reminders
 from imaprouter.store.reports import Reports
 from imaprouter.store.rows import Facts
+from imaprouter.store.savings import Savings
 
 
 class Journal:
@@ -46,6 +48,8 @@ class Journal:
         self.undos = Undos(self._db)
         self.answers = Answers(self._db)
         self.questions = Questions(self._db)
+        self.reminders = Reminders(self._db)
+        self.savings = Savings(self._db)
         self.reports = Reports(self._db)
         self.parts = Parts(self._db)
         self.incidents = Incidents(self._db)

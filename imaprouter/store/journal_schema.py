@@ -312,3 +312,84 @@ CREATE TABLE questions (
     PRIMARY KEY (message_id, user_id)
 ) WITHOUT ROWID;
 """
+
+
+@migrations()
+def letters_that_the_portal_skipped(db: Database) -> None:
+    """Of missing messages: whether the portal's mail has them, and whether their activity was asked for."""
+    for statement in _LETTERS_THAT_THE_PORTAL_SKIPPED.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+
+
+_LETTERS_THAT_THE_PORTAL_SKIPPED = """
+CREATE TABLE savings (
+    message_id INTEGER PRIMARY KEY REFERENCES messages (id),
+    -- looked: not found, or not to be asked for now; seen: found, and left alone for a while; asking: written
+    -- before the call; asked, unknown: what the call came to; refused, vain, settled: nothing more is done
+    state TEXT NOT NULL,
+    -- in the portal's mail; NULL while it was not found there
+    mail_id INTEGER,
+    tries INTEGER NOT NULL DEFAULT 0,
+    at TEXT NOT NULL,
+    -- when to look again; NULL: never
+    next_at TEXT
+);
+"""
+
+
+@migrations()
+def reminders_of_unanswered_letters(db: Database) -> None:
+    """Who was reminded of a letter that waits for an answer."""
+    db.execute(_REMINDERS)
+
+
+_REMINDERS = """
+-- at most one for each message and person; written before it is sent
+CREATE TABLE reminders (
+    message_id INTEGER NOT NULL REFERENCES messages (id),
+    user_id INTEGER NOT NULL,
+    -- sending, sent, refused, unknown, or again: nothing was sent, another time may do
+    state TEXT NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (message_id, user_id)
+) WITHOUT ROWID
+"""
+
+
+@migrations()
+def letters_that_nobody_has_opened(db: Database) -> None:
+    """Found quickly, among all those that somebody has."""
+    db.execute("CREATE INDEX messages_unopened ON messages (folder_id, epoch, uid) WHERE NOT seen")
+
+
+@migrations()
+def letters_that_the_portal_sent(db: Database) -> None:
+    """What the portal shows as sent, for good: letters written in Bitrix24 may lie in no Sent folder."""
+    for statement in _LETTERS_THAT_THE_PORTAL_SENT.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+
+
+_LETTERS_THAT_THE_PORTAL_SENT = """
+CREATE TABLE portal_letters (
+    activity_id INTEGER PRIMARY KEY,
+    second INTEGER NOT NULL,
+    -- canonical, '' where the portal does not show it
+    message_id TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    -- recipients, as a JSON list
+    people TEXT NOT NULL
+);
+CREATE INDEX portal_letters_by_second ON portal_letters (second);
+INSERT INTO portal_letters
+SELECT id, CAST(strftime('%s', coalesce(json_extract(activity, '$.start_time'),
+        json_extract(activity, '$.created_at'))) AS INTEGER),
+    coalesce(json_extract(activity, '$.message_id'), ''), coalesce(json_extract(activity, '$.subject'), ''),
+    (SELECT json_group_array(value) FROM (
+        SELECT value FROM json_each(coalesce(json_extract(activity, '$.to'), '[]'))
+        UNION SELECT value FROM json_each(coalesce(json_extract(activity, '$.cc'), '[]'))))
+FROM activities
+WHERE json_extract(activity, '$.direction') = 'outgoing' AND json_extract(activity, '$.completed')
+    AND coalesce(json_extract(activity, '$.start_time'), json_extract(activity, '$.created_at')) IS NOT NULL;
+"""

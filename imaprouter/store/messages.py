@@ -118,6 +118,8 @@ _PORTION = 500
 _APART = 2 * 86_400
 # What follows from a decision, unless a person has chosen.
 _STANDING = frozenset({"state", "result", "note", "settled_at"})
+# Whoever decides again has read the message earlier: somebody may have opened it since.
+_CHANGES = {"seen": "seen = max(seen, :seen)"}
 _HAS_ACTIVITY = "EXISTS (SELECT 1 FROM activities a WHERE a.message_id = m.id)"
 _PAIRED = f"m.same_as IS NULL AND {_HAS_ACTIVITY}"
 # A missing one is still paired when its activity comes after all, and one that was left, to see where people
@@ -237,7 +239,7 @@ class Messages(Threads, Batches):
         changes = ", ".join(
             f"{name} = CASE WHEN {chosen} THEN {name} ELSE :{name} END"
             if name in _STANDING
-            else f"{name} = :{name}"
+            else _CHANGES.get(name, f"{name} = :{name}")
             for name in values
         )
         changed = self._execute(
@@ -285,6 +287,22 @@ class Messages(Threads, Batches):
         """UID to journal id of the messages that this folder's server could not hand over."""
         query = "SELECT uid, id FROM messages WHERE folder_id = ? AND epoch = ? AND state = 'unreadable'"
         return dict(self._rows(query, (folder.id, folder.epoch)))
+
+    def unopened_uids(self, folder: Folder, arrived_since: datetime, limit: int) -> list[int]:
+        """UIDs of the folder's newest messages that nobody had opened (`\\Seen`) when that was last known."""
+        rows = self._rows(
+            "SELECT uid FROM messages INDEXED BY messages_unopened WHERE folder_id = ? AND epoch = ?"
+            " AND NOT seen AND internal_second >= ? AND state <> 'unreadable' ORDER BY uid DESC LIMIT ?",
+            (folder.id, folder.epoch, int(arrived_since.timestamp()), limit),
+        )
+        return sorted(uid for (uid,) in rows)
+
+    def opened(self, folder: Folder, uids: Iterable[int]) -> None:
+        """Somebody has opened these messages. Call it inside `transaction()`."""
+        self._db.conn.executemany(
+            "UPDATE messages SET seen = 1 WHERE folder_id = ? AND epoch = ? AND uid = ?",
+            ((folder.id, folder.epoch, uid) for uid in uids),
+        )
 
     def get(self, message_id: int) -> StoredMessage | None:
         found = self._messages("m.id = ?", (message_id,))

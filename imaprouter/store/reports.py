@@ -75,6 +75,24 @@ class Reports(Tables):
                 if (first is None or entry.day >= first) and (last is None or entry.day <= last):
                     yield entry, written
 
+    def sent_by_portal(self, first: date | None) -> Iterator[Written]:
+        """The letters that the portal shows as sent since the local day `first`, as they may answer.
+
+        Those that lie in Sent as well are among them. What each answers is not told over REST.
+        """
+        since = _second(first) - _DAY if first else _BEGINNING
+        query = "SELECT second, message_id, subject, people FROM portal_letters WHERE second >= ?"
+        for second, message_id, subject, people in self._rows(query, (since,)):
+            yield Written(
+                number=0,
+                ours=True,
+                at=datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=second),
+                ids=frozenset({message_id} - {""}),
+                parents=frozenset(),
+                people=load(people, frozenset[str]),
+                topic=topic_of(subject),
+            )
+
 
 def _entry(row: tuple[object, ...], sent_folders: Collection[tuple[str, str]]) -> tuple[Entry, Written]:
     number, second, mailbox, folder, outgoing, seen, state, result, kind, person, message_id, *texts = row
