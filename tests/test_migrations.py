@@ -158,7 +158,7 @@ def test_commands_tell_of_an_earlier_journal(name: str, tmp_path: Path) -> None:
     assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == [2, 6]
 
 
-@pytest.mark.parametrize("name", JOURNALS)
+@pytest.mark.parametrize("name", [name for name in JOURNALS if name < "journal-7"])
 def test_writes_of_an_earlier_journal_say_what_they_changed_and_for_which_rule(
     name: str, tmp_path: Path
 ) -> None:

@@ -63,6 +63,10 @@ COMMANDS = {
         "Serve a simulated portal and an embedded mailbox, to rehearse a configuration against.",
     ),
     "status": ("status", "Mailboxes, waiting messages, last refresh and last errors; asks no server."),
+    "transfer": (
+        "transfer",
+        "Move activities between timelines: e-mails, calls and all others, of all time or of a period.",
+    ),
     "undo": ("undo", "Put activities back where they were before imaprouter changed them."),
 }
 

@@ -28,6 +28,7 @@ from imaprouter.store.parts import Incidents, Parts
 from imaprouter.store.past import Past
 from imaprouter.store.reports import Reports
 from imaprouter.store.rows import Facts
+from imaprouter.store.transfers import Transfers
 
 
 class Journal:
@@ -44,6 +45,7 @@ class Journal:
         self.activities = Activities(self._db)
         self.traces = Traces(self._db)
         self.undos = Undos(self._db)
+        self.transfers = Transfers(self._db)
         self.answers = Answers(self._db)
         self.questions = Questions(self._db)
         self.reports = Reports(self._db)
