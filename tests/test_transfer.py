@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from imaprouter.binder import orders
 from imaprouter.cli import cli
 from imaprouter.config import draft
 from imaprouter.model import Binding
@@ -237,7 +238,7 @@ def test_what_a_crash_broke_off_is_gone_on_with(desk: Desk, monkeypatch: pytest.
     first, second = desk.activity((CONTACT, 20)), desk.activity((CONTACT, 23))
     before = desk.bindings()
     calls = []
-    original = moving.send
+    original = orders.send
 
     def dies(*args: Any) -> Any:
         calls.append(args)
