@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from dovecot import Dovecot
+from office import Office, letter
 
 from imaprouter.binder import orders
 from imaprouter.cli import cli
 from imaprouter.config import draft
 from imaprouter.model import Binding
+from imaprouter.model import Result as Outcome
 from imaprouter.sandbox.limits import UNLIMITED
 from imaprouter.sandbox.portal import Portal
 from imaprouter.store.journal import Journal
@@ -303,6 +306,37 @@ def test_a_standing_rule_moves_what_is_new(desk: Desk) -> None:
         [(CONTACT, 20)],
         [(CONTACT, 21)],
     ]
+
+
+def test_routing_comes_first_and_undo_leaves_what_it_decided(
+    tmp_path: Path, dovecot: Dovecot, user: str
+) -> None:
+    """Through the service: a settled letter goes to the company, one that waits for a person does not."""
+    with Office(tmp_path, dovecot, user) as office:
+        office.further_mailboxes = "[[transfer]]\nfrom = 'contact'\nto = 'company'\n"
+        office.run_once()
+        office.deliver(letter(to="masha@company.ru", cc="sales@company.ru"), letter())
+        settled, asked = office.sync.sync_once()
+        before = office.bound(asked)
+        contact, company = Binding(CONTACT, 20), Binding(COMPANY, 10)
+        assert contact in before
+        office.run_once()
+        assert office.deals(settled) == [1]
+        assert contact not in office.bound(settled)
+        assert company in office.bound(settled)
+        assert office.bound(asked) == before
+        office.run_once()
+        assert [message.result for message in office.messages()] == [Outcome.MOVED, None], (
+            "no hand of a person"
+        )
+        CliRunner().invoke(cli, ["--config", str(office.config), "undo", "--rule", "transfer"])
+        assert contact in office.bound(settled)
+        assert office.deals(settled) == [1]
+        assert office.messages()[0].result is Outcome.MOVED
+        left = CliRunner().invoke(
+            cli, ["--config", str(office.config), "transfer", "--from", "contact", "--to", "company"]
+        )
+        assert f"activity {asked}  left to routing first" in left.stdout
 
 
 def test_a_rule_with_mistakes_is_named_by_its_keys(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""tools/past.py: years of mail of many clients, as Bitrix24 bound it; evaluate, backfill and transfer over it; figures.
+"""tools/past.py: years of mail of many clients as Bitrix24 bound it: evaluate, backfill, transfer; figures.
 
 Letters lie in a real Dovecot (tests/dovecot.py), their activities in the portal simulator, mis-bound as the
 mail sync does and some corrected by hand. The commands run as processes of their own. What each letter is
