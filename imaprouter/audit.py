@@ -12,7 +12,7 @@ from imaprouter.model import Binding
 from imaprouter.plan import back_states
 
 #: What writes are made for besides the rules of decisions.
-PERSON, UNDO = "person", "undo"
+PERSON, TRANSFER, UNDO = "person", "transfer", "undo"
 _DONE = "done"
 #: Sent, and no answer came: it may have been carried out.
 _UNCERTAIN = frozenset({"sent", "outcome unknown"})
@@ -48,7 +48,7 @@ class Write:
     #: What was read before the request, and what this step alone makes of it. None where nobody looked.
     before: tuple[Binding, ...] | Fields | None = None
     after: tuple[Binding, ...] | Fields | None = None
-    #: The rule of the decision, PERSON or UNDO.
+    #: The rule of the decision, PERSON, TRANSFER or UNDO.
     rule: str = ""
     why: str = ""
     #: Method and parameters as JSON; '' of writes by earlier versions.
@@ -75,6 +75,7 @@ class Selection:
     message_id: int | None = None
     since: datetime | None = None
     rule: str | None = None
+    activity_id: int | None = None
 
     def covers(self, write: Write) -> bool:
         return (self.since is None or write.at >= self.since) and self.rule in (None, write.rule)
@@ -98,6 +99,8 @@ class Reversal:
     #: Sets of bindings that are our own: with any other one somebody has changed them.
     ours: tuple[tuple[Binding, ...], ...]
     fields: tuple[Exchange, ...] = ()
+    #: What was decided of the message is taken back; else only a transfer is, and the decision stands.
+    of_message: bool = True
 
     def is_ours(self, bound: Iterable[Binding]) -> bool:
         return frozenset(bound) in set(map(frozenset, self.ours))
@@ -108,7 +111,7 @@ class Reversal:
     def begun_at(self, bound: Sequence[Binding]) -> Reversal:
         """The same from these bindings on: its own steps lead through states that are ours, too."""
         states = (tuple(sorted(state)) for state in back_states(bound, self.goal))
-        return Reversal(self.goal, tuple(states), self.fields)
+        return Reversal(self.goal, tuple(states), self.fields, self.of_message)
 
 
 class Kept(StrEnum):
@@ -168,7 +171,17 @@ def reversal(
         goal=tuple(sorted(_bound(taken[0].before))),
         ours=tuple(tuple(sorted(state)) for state in states),
         fields=(*_exchanges(responsible), *_exchanges(stamps)),
+        of_message=any(write.rule != TRANSFER for write in taken),
     )
+
+
+def left(writes: Iterable[Write]) -> tuple[Binding, ...] | None:
+    """The bindings as our last writes left them; None where that is not certain."""
+    ours = [write for write in writes if write.may_have_worked and write.kind is Kind.BINDINGS]
+    last = _portions(ours)[-1] if ours else []
+    if not last or not all(write.is_certain and isinstance(write.before, tuple) for write in last):
+        return None
+    return tuple(sorted(list(_states(last))[-1]))
 
 
 def _exchanges(writes: Sequence[Write]) -> list[Exchange]:
@@ -232,7 +245,8 @@ class Fate(StrEnum):
 class Undone:
     """One activity of an undo: how it was found, what it was to be, what became of it."""
 
-    message_id: int
+    #: None: it is no message's.
+    message_id: int | None
     activity_id: int
     fate: Fate
     found: tuple[Binding, ...] = ()

@@ -47,6 +47,7 @@ from imaprouter.store.journal import Journal
 from imaprouter.store.lock import exclusive
 from imaprouter.store.soundness import refuse_damaged, set_aside_damaged
 from imaprouter.teller import Teller
+from imaprouter.transfer.standing import Standing
 from imaprouter.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -423,6 +424,7 @@ def _parts_of(settings: Settings, language: NullTranslations) -> _Parts:
         language=language,
         stop=stop,
         review=settings.review,
+        afterwards=_standing_rules(settings, portal, mailboxes).look,
     )
     teller = Teller(
         portal,
@@ -446,6 +448,15 @@ def _parts_of(settings: Settings, language: NullTranslations) -> _Parts:
     )
     index_pulse = PulseWriter(settings.store.path, INDEX, stop)
     return _Parts(settings, stop, portal, binder, index_pulse, teller, watchers)
+
+
+def _standing_rules(settings: Settings, portal: Portal, mailboxes: tuple[MailboxSettings, ...]) -> Standing:
+    """What [[transfer]] says; nothing while we only observe."""
+    rules = settings.transfer if settings.binding.mode == "act" else ()
+    names = frozenset[str]().union(*map(portal_names, mailboxes))
+    return Standing(
+        portal, [rule.transfer for rule in rules], mailbox_emails=names, wait=settings.binding.wait
+    )
 
 
 def _is_older(moment: datetime | None, than: datetime) -> bool:

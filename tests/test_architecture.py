@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": CORE,
     "audit": {"model", "plan"},
     "crm_faults": CORE,
+    "timelines": {"model", "plan"},
     "mail": CORE,
     "rules": CORE | {"marker_signature"},
     "decide": CORE | {"rules"},
@@ -34,10 +35,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "alerts": CORE | {"notice", "standing"},
     "language": {"reasons"},
     "log": CORE,
-    "config": CORE,
-    "store": CORE | {"alerts", "audit", "copies", "correspondence", "report", "standing"},
+    "config": CORE | {"timelines"},
+    "store": CORE | {"alerts", "audit", "copies", "correspondence", "report", "standing", "timelines"},
     "mailbox": CORE,
-    "bitrix24": CORE | {"log"},
+    "bitrix24": CORE | {"log", "timelines"},
     "arrival": CORE | {"copies", "decide", "standing", "store"},
     "pulse": CORE | {"log", "standing", "store"},
     "overview": CORE | {"refresh", "standing", "store"},
@@ -66,7 +67,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"pulse", "standing"},
     "service": CORE
     | {"config", "log", "store", "bitrix24", "mailbox", "binder", "watcher", "arrival", "refresh", "notice"}
-    | {"metrics", "pulse", "standing", "teller"},
+    | {"metrics", "pulse", "standing", "teller", "transfer"},
+    "transfer": CORE | {"audit", "binder", "bitrix24", "log", "plan", "store", "timelines"},
     "past": CORE
     | {"arrival", "binder", "bitrix24", "config", "log", "lookup", "mail", "mailbox", "opening", "plan"}
     | {"recorder", "refresh", "service", "store"},
@@ -100,6 +102,7 @@ PURE = {
     "report",
     "audit",
     "crm_faults",
+    "timelines",
     "marker_signature",
     "mail",
     "rules",

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imaprouter.config import NOT_SECTIONS, Settings, find_config, load
-from imaprouter.config.settings import MailboxSettings, PortalSettings
+from imaprouter.config.reader import key_of
+from imaprouter.config.settings import MailboxSettings, PortalSettings, TransferSettings
 from imaprouter.config.values import parse_duration, parse_size
 from imaprouter.errors import ConfigError
 from imaprouter.policy import BindingPolicy, RoutingPolicy, TrustPolicy
@@ -546,7 +547,7 @@ def _keys(cls: Any, where: str = "") -> set[str]:
     hints = get_type_hints(cls)
     found: set[str] = set()
     for item in fields(cls):
-        key = f"{where}{item.name}"
+        key = f"{where}{key_of(item)}"
         found |= _keys(hints[item.name], f"{key}.") if is_dataclass(hints[item.name]) else {key}
     return found
 
@@ -561,9 +562,12 @@ def test_the_example_has_every_key_and_loads(tmp_path: Path) -> None:
     assert settings.require_portal().webhook_url == HOOK
     assert settings.require_mailboxes()[0].password == "hunter22"
 
-    known = {key for key in _keys(Settings) if key not in NOT_SECTIONS | {"portal", "mailboxes"}}
+    known = {key for key in _keys(Settings) if key not in NOT_SECTIONS | {"portal", "mailboxes", "transfer"}}
     known |= _keys(PortalSettings, "portal.") | _keys(MailboxSettings, "mailboxes.")
+    known |= _keys(TransferSettings, "transfer.")
     written = text.replace("# ca_file", "ca_file")
+    for line in ("[[transfer]]", "from =", "to =", "kind =", "where =", "keep ="):
+        written = written.replace(f"# {line}", line)
     assert {key for key in known if not _is_written(written, key)} == set()
 
 

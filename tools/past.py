@@ -1,4 +1,4 @@
-"""tools/past.py: years of mail of many clients, as Bitrix24 bound it; evaluate and backfill over it; figures.
+"""tools/past.py: years of mail of many clients as Bitrix24 bound it: evaluate, backfill, transfer; figures.
 
 Letters lie in a real Dovecot (tests/dovecot.py), their activities in the portal simulator, mis-bound as the
 mail sync does and some corrected by hand. The commands run as processes of their own. What each letter is
@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from dovecot import Dovecot, installed  # noqa: E402
 from office import Office  # noqa: E402
 
-DEAL = 2
+DEAL, CONTACT, COMPANY = 2, 3, 4
 OURS = "sales@company.ru"
 MANAGERS = 20
 _END = datetime(2026, 11, 1, tzinfo=UTC)
@@ -113,9 +113,35 @@ class Scene:
             say(self._run("backfill after undo", "backfill", "--all", "--rate-share", "1"))
             if self._bindings() != undone:
                 faults.append("a backfill has bound again what was undone")
+            faults += self._transfer()
         for fault in faults:
             say(f"FAULT: {fault}")
         return 1 if faults else 0
+
+    def _transfer(self) -> list[str]:
+        """Contacts' activities go to their companies, and back."""
+        faults, before = [], self._bindings()
+        words = ("transfer", "--from", "contact", "--to", "company", "--rate-share", "1", "--json")
+        summary = json.loads(self._run("transfer", *words).splitlines()[-1])["summary"]
+        say(json.dumps(summary))
+        company = {each["ID"]: each["COMPANY_IDS"][0] for each in self._crm["contacts"]}
+        wanted = {
+            number: sorted(
+                {(COMPANY, company[id_]) if kind == CONTACT else (kind, id_) for kind, id_ in bound}
+            )
+            for number, bound in before.items()
+        }
+        after = _sorted(self._bindings())
+        differ = [number for number, bound in wanted.items() if after[number] != bound]
+        say(f"{len(differ)} of {len(wanted)} activities are not where the transfer was to bring them")
+        if len(differ) != summary["waits"]:
+            faults.append("a transfer left activities that nothing else decides about")
+        say(self._run("undo of the transfer", "undo", "--rule", "transfer").splitlines()[-1])
+        if _sorted(self._bindings()) != _sorted(before):
+            faults.append("undo of a transfer leaves other bindings than there were before")
+        else:
+            say(f"bindings of {len(before)} activities are as before the transfer")
+        return faults
 
     # ── the past ──────────────────────────────────────────────────────────────────────────────────────────
 

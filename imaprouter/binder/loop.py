@@ -59,9 +59,14 @@ class BinderLoop:
         language: NullTranslations,
         stop: threading.Event,
         review: ReviewPolicy | None = None,
+        afterwards: Callable[[Journal, datetime], int] = lambda journal, now: 0,
     ) -> None:
-        """`review`: whether and whom to ask what a person decides; None: nobody."""
+        """`review`: whether and whom to ask what a person decides; None: nobody.
+
+        `afterwards` ends each round: what has to wait for routing, and must not raise PortalError.
+        """
         self._portal = portal
+        self._afterwards = afterwards
         observes = policy.mode == "observe"
         self._review = ReviewPolicy() if review is None or observes else review
         self._journal_path = journal_path
@@ -139,7 +144,8 @@ class BinderLoop:
         )
         done += correction.attempt(now)
         done += self._expire(journal, pairs, now)
-        return done + Missing(self._portal, journal, self._policy, pairs).save(now)
+        done += Missing(self._portal, journal, self._policy, pairs).save(now)
+        return done + self._afterwards(journal, now)
 
     def _expire(self, journal: Journal, pairs: Pairs, now: datetime) -> int:
         """Before a message is reported missing, the portal is asked for exactly its activity; new pairs."""

@@ -52,6 +52,7 @@ class Job:
 class Order:
     """A command for one activity, with everything that is on record of it."""
 
+    #: 0: the activity is no message's.
     message_id: int
     activity_id: int
     name: str
@@ -99,7 +100,7 @@ def send(
     with journal.transaction():
         numbers = [
             journal.traces.begin_write(
-                order.message_id,
+                order.message_id or None,
                 order.activity_id,
                 order.name,
                 now,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from imaprouter import plan
-from imaprouter.audit import UNDO, Exchange, Fate, Kept, Kind, Reversal, Selection, Undone, reversal
+from imaprouter.audit import UNDO, Exchange, Fate, Kept, Kind, Reversal, Selection, Undone, left, reversal
 from imaprouter.binder.orders import Order, Targets, command_for, send
 from imaprouter.bitrix24 import writes
 from imaprouter.bitrix24.activities import activities_by_id, bindings
@@ -34,7 +34,9 @@ _WHY = "a person takes it back"
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    paired: PairedActivity
+    id: int
+    #: None: the activity is no message's.
+    message_id: int | None
     reversal: Reversal
     #: Begun by an earlier undo that was broken off.
     begun: bool
@@ -42,16 +44,12 @@ class _Job:
     fields: tuple[Exchange, ...] = ()
 
     @property
-    def id(self) -> int:
-        return self.paired.activity.id
-
-    @property
     def steps(self) -> list[plan.Step]:
         return plan.back(self.bound, self.reversal.goal)
 
     def ends(self, fate: Fate, kept: Kept | None = None, detail: str = "") -> Undone:
         goal = self.reversal.goal
-        return Undone(self.paired.message_id, self.id, fate, self.bound, goal, self.fields, kept, detail)
+        return Undone(self.message_id, self.id, fate, self.bound, goal, self.fields, kept, detail)
 
 
 class Undo:
@@ -101,18 +99,19 @@ class Undo:
     def _judge(self, activity_id: int) -> _Job | Undone | None:
         """What is to be done for this activity; None: nothing, and nothing is to be said."""
         paired = self._journal.activities.get(activity_id)
-        if paired is None:
-            return None
+        message_id = paired.message_id if paired else None
         begun = self._journal.undos.unfinished(activity_id)
         if begun:
-            return _Job(paired, begun, begun=True)
-        last = paired.last_bindings if paired.settled_at else None
-        found = reversal(self._journal.traces.of_activity(activity_id), self._selection, last=last)
+            return _Job(activity_id, message_id, begun, begun=True)
+        written = self._journal.traces.of_activity(activity_id)
+        last = _left(paired) if paired else left(written)
+        found = reversal(written, self._selection, last=last)
         if isinstance(found, Reversal):
-            return _Job(paired, found, begun=False)
+            return _Job(activity_id, message_id, found, begun=False)
         if found is Kept.NOTHING:
             return None
-        return Undone(paired.message_id, activity_id, Fate.KEPT, paired.last_bindings or (), kept=found)
+        shown = paired.last_bindings if paired else last
+        return Undone(message_id, activity_id, Fate.KEPT, shown or (), kept=found)
 
     def _read(self, jobs: Sequence[_Job]) -> Iterator[_Job | tuple[_Job, Undone]]:
         """The jobs with what is bound now; with what is to be said of those that stay as they are."""
@@ -191,14 +190,19 @@ class Undo:
         with self._journal.transaction():
             for job in jobs:
                 if not job.begun:
-                    self._journal.undos.begin(job.id, job.paired.message_id, job.reversal, now)
+                    self._journal.undos.begin(job.id, job.message_id, job.reversal, now)
+                if job.message_id is None:
+                    continue
                 self._journal.activities.take_back(job.id)
-                message = self._journal.messages.get(job.paired.message_id)
+                if not job.reversal.of_message:
+                    # A transfer alone: what was decided of the letter stands.
+                    continue
+                message = self._journal.messages.get(job.message_id)
                 if message and message.result is Result.PERSON and message.person_target:
                     # Of another activity of this mail.
                     continue
                 self._journal.messages.set_state(
-                    job.paired.message_id,
+                    job.message_id,
                     State.SETTLED,
                     now,
                     result=Result.UNDONE,
@@ -226,7 +230,7 @@ class Undo:
         now = datetime.now(UTC)
         with self._journal.transaction():
             for job in jobs:
-                self._journal.activities.settle(job.id, job.bound, now)
+                self._settle(job, now)
                 if job.id not in failures:
                     self._journal.undos.finish(job.id, now)
         for job in jobs:
@@ -234,7 +238,7 @@ class Undo:
                 logger,
                 logging.INFO,
                 "message.undone",
-                id=job.paired.message_id,
+                id=job.message_id,
                 activity=job.id,
                 bound=_named(job.bound),
             )
@@ -255,22 +259,33 @@ class Undo:
     def _give_up(self, job: _Job) -> None:
         """For now: it stays begun, and a person's change is seen."""
         with self._journal.transaction():
-            self._journal.activities.settle(job.id, job.bound, datetime.now(UTC))
+            self._settle(job, datetime.now(UTC))
+
+    def _settle(self, job: _Job, now: datetime) -> None:
+        if job.message_id is not None:
+            self._journal.activities.settle(job.id, job.bound, now)
 
     def _leave_to_person(self, job: _Job) -> None:
         """Somebody acted while it was being undone: what he chose stays."""
         now = datetime.now(UTC)
         with self._journal.transaction():
             self._journal.undos.finish(job.id, now)
+            if job.message_id is None:
+                return
             self._journal.activities.settle(job.id, job.bound, now)
             self._journal.messages.set_state(
-                job.paired.message_id,
+                job.message_id,
                 State.SETTLED,
                 now,
                 result=Result.PERSON,
                 note=plan.told_of_person(job.bound),
                 person_target=plan.chosen_by_person(job.bound),
             )
+
+
+def _left(paired: PairedActivity) -> tuple[Binding, ...] | None:
+    """The bindings as they were left; None while that is not known."""
+    return paired.last_bindings if paired.settled_at else None
 
 
 def _wanted(job: _Job) -> list[Target]:
@@ -286,7 +301,7 @@ def _still_ours(fields: Sequence[Exchange], shown: Activity | None) -> tuple[Exc
 
 def _order(job: _Job, step: plan.Step) -> Order:
     return Order(
-        job.paired.message_id,
+        job.message_id or 0,
         job.id,
         str(step),
         command_for(job.id, step),
@@ -306,7 +321,7 @@ def _field_order(job: _Job, field: Exchange) -> Order:
         else f"{field.name} as before"
     )
     return Order(
-        job.paired.message_id,
+        job.message_id or 0,
         job.id,
         name,
         writes.put_back(job.id, field.name, field.before),

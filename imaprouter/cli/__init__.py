@@ -71,6 +71,10 @@ COMMANDS = {
         "support",
         "Put what a helper needs to know into one archive (zip), and list what is in it.",
     ),
+    "transfer": (
+        "transfer",
+        "Move activities between timelines: e-mails, calls and all others, of all time or of a period.",
+    ),
     "undo": ("undo", "Put activities back where they were before imaprouter changed them."),
 }
 

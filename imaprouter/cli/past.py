@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from gettext import NullTranslations
 from pathlib import Path
@@ -16,7 +14,8 @@ import click
 from imaprouter.cli.app import App, pass_app
 from imaprouter.cli.decisions import as_line, decision_json, headline, target_json
 from imaprouter.cli.progress import progress
-from imaprouter.errors import ConfigError, Interrupted, MailboxError, PortalError, StoreError
+from imaprouter.cli.stopping import stoppable, tell
+from imaprouter.errors import ConfigError, StoreError
 from imaprouter.model import Result, State
 from imaprouter.reasons import N_, sentence
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_GO_ON = "what was done is kept; the same command goes on where it stopped"
 
 
 def _period(command: _Command) -> _Command:
@@ -109,7 +107,7 @@ def evaluate(
     routing = _routing_of(against) if against else None
     app.start_log(default=-1)
     table, differ = Table(), 0
-    with _stoppable() as stop, progress(app.language) as show:
+    with stoppable() as stop, progress(app.language) as show:
         evaluation = Evaluation(
             settings,
             since=start,
@@ -118,7 +116,7 @@ def evaluate(
             from_portal=from_portal,
             against=routing,
             anew=anew,
-            tell=_tell,
+            tell=tell,
         )
         for judged in evaluation.run(show):
             table.count(judged.message.decision.rule, judged.judgement)
@@ -174,15 +172,15 @@ def backfill(
     _refuse_unfilled(settings)
     observe = settings.binding.mode == "observe"
     if observe and not dry_run:
-        _tell(app.language.gettext('binding.mode is "observe": this is a dry run, and nothing is bound'))
+        tell(app.language.gettext('binding.mode is "observe": this is a dry run, and nothing is bound'))
     app.start_log(default=-1)
     if dry_run or observe:
-        with _stoppable() as stop, progress(app.language) as show:
-            rehearsal = Evaluation(settings, since=start, stop=stop, rate_share=rate_share, tell=_tell)
+        with stoppable() as stop, progress(app.language) as show:
+            rehearsal = Evaluation(settings, since=start, stop=stop, rate_share=rate_share, tell=tell)
             _print_rehearsal(rehearsal.run(show), start, as_json, app.language)
         return
     began = datetime.now(UTC)
-    with _stoppable() as stop, progress(app.language) as show:
+    with stoppable() as stop, progress(app.language) as show:
         work = Backfill(
             settings,
             since=start,
@@ -190,7 +188,7 @@ def backfill(
             rate_share=rate_share,
             newest_first=newest_first,
             language=app.language,
-            tell=_tell,
+            tell=tell,
         )
         work.run(show)
     _print_done(work.letters(), start, began, as_json, app.language)
@@ -224,26 +222,6 @@ def _routing_of(path: Path) -> RoutingPolicy:
     for secret in settings.secrets:
         register_secret(secret)
     return settings.routing
-
-
-@contextmanager
-def _stoppable() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM stop in order; then Interrupted says how to go on."""
-    from imaprouter.service import on_signals
-
-    stop = threading.Event()
-    with on_signals(stop.set):
-        try:
-            yield stop
-        except (MailboxError, PortalError):
-            if not stop.is_set():
-                raise
-    if stop.is_set():
-        raise Interrupted("stopped", advice=_GO_ON)
-
-
-def _tell(text: str) -> None:
-    click.echo(text, err=True)
 
 
 # ── output ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imaprouter.audit import PERSON, Fate, Kept, Selection, Undone
+from imaprouter.audit import PERSON, TRANSFER, Fate, Kept, Selection, Undone
 from imaprouter.cli.app import App, opened_journal, pass_app
 from imaprouter.cli.decisions import as_line
 from imaprouter.errors import ConfigError, StoreError
@@ -25,11 +25,22 @@ if TYPE_CHECKING:
 
 _SINCE = click.DateTime(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 
+_RULES = (*RULES, PERSON, TRANSFER)
+
 
 @click.command()
 @click.argument("message_id", metavar="[ID]", required=False, type=click.IntRange(min=1))
 @click.option("--since", type=_SINCE, metavar="DATE", help="What was written since then, local time.")
-@click.option("--rule", type=click.Choice([*RULES, PERSON]), help="What this rule's decisions caused.")
+@click.option(
+    "--rule", type=click.Choice([*RULES, PERSON, TRANSFER]), help="What this rule's decisions caused."
+)
+@click.option(
+    "--activity",
+    "activity_id",
+    type=click.IntRange(min=1),
+    metavar="ID",
+    help="Of this activity of Bitrix24.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be put back, and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
 @pass_app
@@ -38,14 +49,17 @@ def undo(
     message_id: int | None,
     since: datetime | None,
     rule: str | None,
+    activity_id: int | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Put activities back where they were before imaprouter changed them.
 
-    Of one message (its journal id), or of everything since a date, by a rule ('person': answers of 'queue
-    assign'), or both. Bindings go back, and the activity's responsible and imaprouter's stamp where they are
-    still as we left them. Where anybody has changed the bindings since, they stay, and the list says so.
+    Of one message (its journal id), of one activity, or of everything since a date, by a rule ('person':
+    answers of 'queue assign'; 'transfer': moves between timelines), or both.
+
+    Bindings go back, and the activity's responsible and imaprouter's stamp where they are still as we left
+    them. Where anybody has changed the bindings since, they stay, and the list says so.
     Notifications are not taken back, and nobody is notified.
 
     The messages stay as they are afterwards: they are not routed again, and their threads forget the target.
@@ -59,8 +73,9 @@ def undo(
         imaprouter undo --since 2026-11-24 --dry-run
         imaprouter undo --rule participants --json
     """
-    if (message_id is None) == (since is None and rule is None):
-        raise ConfigError("give an ID, or --since or --rule or both of these")
+    one = [number for number in (message_id, activity_id) if number is not None]
+    if len(one) + (since is not None or rule is not None) != 1:
+        raise ConfigError("give an ID, or --activity, or --since or --rule or both of these")
     settings = app.settings
     portal_settings = settings.require_portal()
     if settings.binding.mode == "observe" and not dry_run:
@@ -74,7 +89,7 @@ def undo(
     from imaprouter.store.lock import exclusive
 
     app.start_log(default=-1)
-    selection = Selection(message_id, since.astimezone() if since else None, rule)
+    selection = Selection(message_id, since.astimezone() if since else None, rule, activity_id)
     fates: Counter[Fate] = Counter()
     with ExitStack() as stack:
         if not dry_run:
@@ -131,9 +146,11 @@ def _summary(fates: Counter[Fate], language: NullTranslations) -> str:
 
 def _text(journal: Journal, undone: Undone, language: NullTranslations) -> str:
     _ = language.gettext
-    message = journal.messages.get(undone.message_id)
-    subject = (message.envelope.subject if message else "") or _("(no subject)")
-    lines = [f"{undone.message_id:>6}  {subject}"]
+    lines = []
+    if undone.message_id is not None:
+        message = journal.messages.get(undone.message_id)
+        subject = (message.envelope.subject if message else "") or _("(no subject)")
+        lines.append(f"{undone.message_id:>6}  {subject}")
     fate = _(_FATES[undone.fate])
     if undone.kept:
         object_ = named(undone.detail, language) if undone.kept is Kept.TARGET_GONE else undone.detail

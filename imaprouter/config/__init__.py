@@ -19,6 +19,7 @@ from imaprouter.config.checks import (
     metrics_problems,
     portal_problems,
     routing_problems,
+    transfer_problems,
     without_effect,
 )
 from imaprouter.config.environment import PREFIX, overlay
@@ -32,6 +33,7 @@ from imaprouter.config.settings import (
     PortalSettings,
     Settings,
     StoreSettings,
+    TransferSettings,
 )
 from imaprouter.errors import ConfigError
 from imaprouter.policy import BindingPolicy, ReviewPolicy, RoutingPolicy
@@ -47,6 +49,7 @@ __all__ = [
     "PortalSettings",
     "Settings",
     "StoreSettings",
+    "TransferSettings",
     "draft",
     "find_config",
     "load",
@@ -173,6 +176,7 @@ def _settings(document: dict[str, Any], reader: Reader, environ: Mapping[str, st
         limits=reader.table(LimitSettings, section("limits"), "limits"),
         alerts=reader.table(AlertSettings, section("alerts"), "alerts"),
         metrics=reader.table(MetricsSettings, section("metrics"), "metrics"),
+        transfer=_transfers(document.get("transfer", []), reader),
     )
     wrong = list(metrics_problems(settings.metrics))
     reader.problems += wrong
@@ -222,6 +226,22 @@ def _mailboxes(raw: Any, reader: Reader) -> tuple[MailboxSettings, ...]:
         mailboxes.append(replace(mailbox, addresses=tuple(map(normalise, addresses))))
     reader.problems += mailboxes_problems(mailboxes)
     return tuple(mailboxes)
+
+
+def _transfers(raw: Any, reader: Reader) -> tuple[TransferSettings, ...]:
+    """The standing rules that have no mistake."""
+    if not isinstance(raw, list):
+        reader.problem("transfer", "expected [[transfer]], with two brackets, once for each rule")
+        return ()
+    rules = []
+    for number, table in enumerate(raw):
+        where, before = f"transfer[{number}]", len(reader.problems)
+        rule = reader.table(TransferSettings, table, where)
+        if len(reader.problems) == before:
+            reader.problems += transfer_problems(rule, where)
+        if len(reader.problems) == before:
+            rules.append(rule)
+    return tuple(rules)
 
 
 def _routing(routing: RoutingPolicy, reader: Reader) -> RoutingPolicy:

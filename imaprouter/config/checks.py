@@ -5,12 +5,19 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from urllib.parse import urlsplit
 
 from imaprouter.address import normalise
-from imaprouter.config.settings import MailboxSettings, MetricsSettings, PortalSettings, Settings
+from imaprouter.config.settings import (
+    MailboxSettings,
+    MetricsSettings,
+    PortalSettings,
+    Settings,
+    TransferSettings,
+)
 from imaprouter.policy import RoutingPolicy
+from imaprouter.timelines import condition, place, problem
 
 # What stands in front of the first semicolon; `*.yandex.net` where each machine has a name of its own.
 _SERVER_NAME = re.compile(r"(?:\*\.[\w-]+\.)?[\w.-]+")
@@ -92,6 +99,24 @@ def metrics_problems(metrics: MetricsSettings) -> Iterator[str]:
         yield f'metrics.listen: expected host and port such as "127.0.0.1:9108", not "{metrics.listen}"'
 
 
+def transfer_problems(rule: TransferSettings, where: str) -> Iterator[str]:
+    """Places and conditions that can be read, and a way that there is."""
+    parts: list[tuple[str, Callable[[str], object], str]] = [
+        ("from", place, rule.source),
+        ("to", place, rule.to),
+        *(("where", condition, each) for each in rule.where),
+    ]
+    unread = False
+    for name, read, text in parts:
+        try:
+            read(text)
+        except ValueError as error:
+            unread = True
+            yield f'{where}.{name}: {error}, not "{text}"'
+    if not unread and (wrong := problem(rule.transfer)):
+        yield f"{where}: {wrong}"
+
+
 def is_loopback(host: str) -> bool:
     """Say whether a host name or address means this machine."""
     if host.lower() == "localhost":
@@ -128,5 +153,7 @@ def without_effect(settings: Settings) -> Iterator[str]:
         yield 'alerts.users: nobody is told anything while binding.mode is "observe"'
     if settings.review.notify and settings.binding.mode == "observe":
         yield 'review.notify: nobody is asked while binding.mode is "observe"'
+    if settings.transfer and settings.binding.mode == "observe":
+        yield 'transfer: nothing is moved while binding.mode is "observe"'
     if settings.review.users and not settings.review.notify:
         yield "review.users: nobody is asked without review.notify = true"

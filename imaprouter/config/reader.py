@@ -52,20 +52,21 @@ class Reader:
         hints = get_type_hints(cls, include_extras=True)
         values: dict[str, Any] = {}
         for item in fields(cls):
-            key = f"{where}.{item.name}"
+            name = key_of(item)
+            key = f"{where}.{name}"
             if item.metadata.get("required") and not _is_given(item, raw):
                 self.problem(key, "is missing")
             elif item.metadata.get("secret"):
                 values[item.name] = self._secret(raw, item.name, where)
-            elif item.name not in raw:
+            elif name not in raw:
                 continue
             elif is_dataclass(hints[item.name]):
-                values[item.name] = self.table(hints[item.name], raw[item.name], key)
+                values[item.name] = self.table(hints[item.name], raw[name], key)
             else:
                 try:
-                    values[item.name] = convert(hints[item.name], raw[item.name], _INDEX.sub("", key))
+                    values[item.name] = convert(hints[item.name], raw[name], _INDEX.sub("", key))
                 except ValueError as error:
-                    self.problem(_origin(raw[item.name], key), str(error))
+                    self.problem(_origin(raw[name], key), str(error))
         return cls(**values)
 
     def authorities(self, path: str, key: str) -> str:
@@ -87,7 +88,7 @@ class Reader:
         return str(absolute)
 
     def _unknown_keys(self, cls: type, raw: Mapping[str, Any], where: str) -> None:
-        names = {item.name: bool(item.metadata.get("secret")) for item in fields(cls)}
+        names = {key_of(item): bool(item.metadata.get("secret")) for item in fields(cls)}
         known = [
             *names,
             *(f"{name}{form}" for name, secret in names.items() if secret for form in FORMS if form),
@@ -171,9 +172,14 @@ def open_to_all(path: Path, mode: int) -> Literal["", "read", "change"]:
     return "read" if mode & 0o004 else "change"
 
 
+def key_of(item: Field[Any]) -> str:
+    """What the file calls a field: some names are words of Python's."""
+    return str(item.metadata.get("key", item.name))
+
+
 def _is_given(item: Field[Any], raw: Mapping[str, Any]) -> bool:
     forms = FORMS if item.metadata.get("secret") else ("",)
-    return any(raw.get(f"{item.name}{form}", "") != "" for form in forms)
+    return any(raw.get(f"{key_of(item)}{form}", "") != "" for form in forms)
 
 
 def _origin(value: object, key: str) -> str:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from imaprouter.errors import ConfigError
 from imaprouter.policy import BindingPolicy, ReviewPolicy, RoutingPolicy
+from imaprouter.timelines import ActivityKind, Transfer, condition, place
 
 #: Marks a field that `x_file` and `x_env` can give too, and that is never printed.
 SECRET = {"secret": True}
@@ -104,6 +105,24 @@ class MetricsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TransferSettings:
+    """A standing rule: new activities go from these timelines to those."""
+
+    source: str = field(default="", metadata=REQUIRED | {"key": "from"})
+    to: str = field(default="", metadata=REQUIRED)
+    kind: ActivityKind = "all"
+    #: Conditions on the source: 'UF_CRM_FIRED=1'.
+    where: tuple[str, ...] = ()
+    keep: bool = False
+
+    @property
+    def transfer(self) -> Transfer:
+        """The rule as a request. ValueError when it is none."""
+        where = tuple(map(condition, self.where))
+        return Transfer(place(self.source), place(self.to), self.kind, where, self.keep)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole configuration, valid as a whole."""
 
@@ -117,6 +136,7 @@ class Settings:
     limits: LimitSettings = field(default_factory=LimitSettings)
     alerts: AlertSettings = field(default_factory=AlertSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    transfer: tuple[TransferSettings, ...] = ()
     #: The file that was read; None when there is none.
     source: Path | None = None
     #: Files through which every user of the machine can learn a secret: sentences for people.

@@ -211,7 +211,7 @@ class Traces(Tables):
 
     def begin_write(
         self,
-        message_id: int,
+        message_id: int | None,
         activity_id: int,
         step: str,
         now: datetime,
@@ -223,7 +223,10 @@ class Traces(Tables):
         why: str = "",
         request: tuple[str, Mapping[str, Any]] | None = None,
     ) -> int:
-        """Write down what is about to be sent; returns the number under which its outcome is noted."""
+        """Write down what is about to be sent; returns the number under which its outcome is noted.
+
+        `message_id` is None for an activity that is no message's.
+        """
         cursor = self._execute(
             "INSERT INTO writes (at, message_id, activity_id, step, outcome, kind, before, after, rule, why,"
             " request) VALUES (?, ?, ?, ?, 'sent', ?, ?, ?, ?, ?, ?)",
@@ -261,6 +264,7 @@ class Traces(Tables):
         where, values = ["kind = 'bindings' AND rule <> ?"], [str(UNDO)]
         for condition, value in (
             ("message_id = ?", selection.message_id),
+            ("activity_id = ?", selection.activity_id),
             ("at >= ?", to_text(selection.since)),
             ("rule = ?", selection.rule),
         ):
@@ -277,13 +281,14 @@ class Traces(Tables):
 class Undos(Tables):
     """What is taken back: written down before it begins, so that it can be gone on with."""
 
-    def begin(self, activity_id: int, message_id: int, reversal: Reversal, now: datetime) -> None:
+    def begin(self, activity_id: int, message_id: int | None, reversal: Reversal, now: datetime) -> None:
         self._execute(
             "INSERT INTO undos (activity_id, message_id, reversal, begun_at) VALUES (?, ?, ?, ?)",
             (activity_id, message_id, dump(reversal), to_text(now)),
         )
 
     def unfinished(self, activity_id: int) -> Reversal | None:
+        """Where it is to go back to, by an undo that was begun and is not done."""
         row = self._row(
             "SELECT reversal FROM undos WHERE activity_id = ? AND finished_at IS NULL", (activity_id,)
         )

@@ -30,6 +30,7 @@ from imaprouter.store.reminders import Reminders
 from imaprouter.store.reports import Reports
 from imaprouter.store.rows import Facts
 from imaprouter.store.savings import Savings
+from imaprouter.store.transfers import Transfers
 
 
 class Journal:
@@ -46,6 +47,7 @@ class Journal:
         self.activities = Activities(self._db)
         self.traces = Traces(self._db)
         self.undos = Undos(self._db)
+        self.transfers = Transfers(self._db)
         self.answers = Answers(self._db)
         self.questions = Questions(self._db)
         self.reminders = Reminders(self._db)

@@ -393,3 +393,72 @@ FROM activities
 WHERE json_extract(activity, '$.direction') = 'outgoing' AND json_extract(activity, '$.completed')
     AND coalesce(json_extract(activity, '$.start_time'), json_extract(activity, '$.created_at')) IS NOT NULL;
 """
+
+
+@migrations()
+def transfers_between_timelines(db: Database) -> None:
+    """Writes to activities that are no message's, transfers that were broken off, and what a rule watches."""
+    for statement in _TRANSFERS_BETWEEN_TIMELINES.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+
+
+# SQLite takes no NOT NULL from a column: the tables are made anew.
+_TRANSFERS_BETWEEN_TIMELINES = """
+CREATE TABLE new_writes (
+    id INTEGER PRIMARY KEY,
+    at TEXT NOT NULL,
+    -- NULL: the activity is no message's, a call or a letter that was never read
+    message_id INTEGER REFERENCES messages (id),
+    activity_id INTEGER NOT NULL,
+    step TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    -- bindings, responsible, stamp or notice
+    kind TEXT NOT NULL DEFAULT 'bindings',
+    -- what was read before the request, and what this step alone makes of it; NULL of notices and old writes
+    before TEXT,
+    after TEXT,
+    -- the rule of the decision, 'person' for an answer, 'transfer', 'undo'
+    rule TEXT NOT NULL DEFAULT '',
+    why TEXT NOT NULL DEFAULT '',
+    -- method and parameters, without the webhook's address
+    request TEXT
+);
+INSERT INTO new_writes
+    SELECT id, at, message_id, activity_id, step, outcome, kind, before, after, rule, why, request
+    FROM writes;
+DROP TABLE writes;
+ALTER TABLE new_writes RENAME TO writes;
+CREATE INDEX writes_by_message ON writes (message_id);
+CREATE INDEX writes_by_activity ON writes (activity_id);
+CREATE TABLE new_undos (
+    id INTEGER PRIMARY KEY,
+    activity_id INTEGER NOT NULL,
+    message_id INTEGER REFERENCES messages (id),
+    -- what to go back to, and from where
+    reversal TEXT NOT NULL,
+    begun_at TEXT NOT NULL,
+    finished_at TEXT
+);
+INSERT INTO new_undos (id, activity_id, message_id, reversal, begun_at, finished_at)
+    SELECT id, activity_id, message_id, reversal, begun_at, finished_at FROM undos;
+DROP TABLE undos;
+ALTER TABLE new_undos RENAME TO undos;
+CREATE UNIQUE INDEX undos_unfinished ON undos (activity_id) WHERE finished_at IS NULL;
+-- transfers that were begun and are not complete: what was asked for, and how far each has come
+CREATE TABLE transfers (
+    request TEXT PRIMARY KEY,
+    begun_at TEXT NOT NULL,
+    -- every source up to this id is done
+    position INTEGER NOT NULL,
+    -- how many activities ended how, until there
+    counts TEXT NOT NULL
+) WITHOUT ROWID;
+-- new activities that the standing rules look at: NULL until they have
+CREATE TABLE transfer_news (
+    id INTEGER PRIMARY KEY,
+    news TEXT NOT NULL,
+    looked_at TEXT
+);
+CREATE INDEX transfer_news_open ON transfer_news (id) WHERE looked_at IS NULL
+"""
