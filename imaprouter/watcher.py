@@ -91,6 +91,7 @@ class Watcher:
                         # Not before: a folder that opens and cannot be read is a failure like any other.
                         failures = 0
                         self._pulse.works()
+                        journal.rest()
                         self._session.wait(SAFETY_POLL)
             except StoreDamaged:
                 raise

@@ -32,6 +32,10 @@ from imaprouter.store.rows import Facts
 from imaprouter.store.savings import Savings
 from imaprouter.store.transfers import Transfers
 
+#: Pages that a connection may keep, in KiB: a batch of letters does not fit into SQLite's 2,000, and is
+#: written and read again while it still changes.
+_CACHE = 16_384
+
 
 class Journal:
     def __init__(self, path: Path | Literal[":memory:"], *, readonly: bool = False) -> None:
@@ -41,6 +45,8 @@ class Journal:
         else:
             # What was confirmed must survive a power cut: FULL.
             self._db = open_database(path, migrations, synchronous="FULL")
+        with translated(database_path(self._db)):
+            self._db.execute(f"PRAGMA cache_size = -{_CACHE}")
         self.folders = Folders(self._db)
         self.messages = Messages(self._db)
         self.past = Past(self._db)
@@ -62,6 +68,11 @@ class Journal:
         """What is wrong with the file, '' for nothing; reads all of it. Raises StoreError."""
         with translated(database_path(self._db)):
             return damage(self._db.conn)
+
+    def rest(self) -> None:
+        """Nothing is to be done for a while: give back the memory that a batch needed."""
+        with translated(database_path(self._db)):
+            self._db.execute("PRAGMA shrink_memory")
 
     def close(self) -> None:
         self._db.close()
