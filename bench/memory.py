@@ -14,10 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from office import Office
 from parts.alone import memory_mb
 from parts.machine import machine
-from parts.mailbox import Dovecot, deliver
+from parts.mailbox import Dovecot, Office, deliver
 
 MAILBOXES, SECONDS = 20, 120
 LETTERS = 200

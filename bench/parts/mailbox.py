@@ -21,9 +21,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 from dovecot import Dovecot
+from office import Office
 
 from imaprouter.model import Company, Contact, Deal, User
 from imaprouter.store.index import Index
+
+__all__ = ["MIX", "Dovecot", "Office", "deliver", "fill", "letters"]
 
 DEALS = 20_000
 CONTACTS, COMPANIES, USERS = DEALS * 4 // 5, DEALS // 5, 200
