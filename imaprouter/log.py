@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import quote, quote_plus
 
@@ -63,7 +64,9 @@ def setup(log_format: Literal["text", "json"], verbosity: int = 0) -> None:
 
 def event(logger: logging.Logger, level: int, name: str, /, **fields: object) -> None:
     """Log that something happened: a stable dotted name ("message.decided") and what is known of it."""
-    logger.log(level, name, extra={"fields": fields}, stacklevel=2)
+    if logger.isEnabledFor(level):
+        # Not through `log`: it looks for the line of the caller, which nobody reads, once a letter.
+        logger.handle(logger.makeRecord(logger.name, level, "", 0, name, (), None, extra={"fields": fields}))
 
 
 def register_secret(value: str) -> None:
@@ -123,7 +126,7 @@ class _TextFormatter(logging.Formatter):
     """`2026-11-24T12:00:00+03:00 INFO    message.decided id=7 subject="Re: offer"`, tracebacks below it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        time = datetime.fromtimestamp(record.created, UTC).astimezone().isoformat(timespec="seconds")
+        time = _local_time(int(record.created))
         fields: dict[str, object] | None = getattr(record, "fields", None)
         what = record.getMessage() if fields is not None else f"{record.name}: {record.getMessage()}"
         texts = {key: str(value) for key, value in (fields or {}).items()}
@@ -136,6 +139,12 @@ class _TextFormatter(logging.Formatter):
             trace = mask(self.formatException(record.exc_info))
             lines += [f"    {_inert(line)}" for line in trace.splitlines()]
         return "\n".join(lines)
+
+
+@lru_cache(maxsize=1)
+def _local_time(second: int) -> str:
+    """Most lines come in bursts within one second."""
+    return datetime.fromtimestamp(second, UTC).astimezone().isoformat(timespec="seconds")
 
 
 def _shown(text: str) -> str:
