@@ -65,9 +65,10 @@ def route() -> Iterator[tuple[str, int, float]]:
 
 def refresh() -> Iterator[tuple[str, int, float]]:
     """A full refresh with the limiter off, reading and storing; and how many requests it takes."""
+    from refresh import UNLIMITED, ours
+
     from parts.company import company
     from parts.processes import Sandbox, alone
-    from refresh import UNLIMITED, ours
 
     for deals in (1_000, 10_000, 100_000, 400_000):
         with Sandbox(company, deals, deals * 4 // 5, deals // 5, limits=UNLIMITED) as sandbox:
@@ -88,10 +89,10 @@ def refresh() -> Iterator[tuple[str, int, float]]:
 def backlog() -> Iterator[tuple[str, int, float]]:
     """A first start on so many letters, beside imapclient that only reads them."""
     from backlog import FULL, USER, first_start, stock
-    from parts.alone import alone
-    from parts.mailbox import Dovecot, deliver, fill
 
     from imaprouter.store.index import Index
+    from parts.alone import alone
+    from parts.mailbox import Dovecot, deliver, fill
 
     for letters in (1_000, 10_000, 100_000):
         with Dovecot() as server, tempfile.TemporaryDirectory() as folder:
@@ -123,6 +124,7 @@ def binding() -> Iterator[tuple[str, int, float]]:
 def burst() -> Iterator[tuple[str, int, float]]:
     """So many letters delivered at once: seconds until the last is decided."""
     from office import letter
+
     from parts.offices import office
 
     for letters in (1, 10, 100, 1_000):
