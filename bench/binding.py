@@ -13,7 +13,7 @@ LETTERS, SECONDS = 1000, 60
 WRONG, RIGHT = "masha@company.ru", "ilya@company.ru"
 
 
-def measure(wrong_of_ten: int) -> tuple[int, int, int]:
+def measure(wrong_of_ten: int, letters: int = LETTERS) -> tuple[int, int, int]:
     """(requests until all are settled, letters that are bound right, seconds); some of ten were wrong."""
     from office import letter
 
@@ -25,12 +25,12 @@ def measure(wrong_of_ten: int) -> tuple[int, int, int]:
             place.until(lambda: place.heard("folder.opened"))
             before, began = len(place.portal.requests), time.monotonic()
             place.sync.start(0.5)
-            for number in range(LETTERS):
-                wait = began + number * SECONDS / LETTERS - time.monotonic()
+            for number in range(letters):
+                wait = began + number * SECONDS / letters - time.monotonic()
                 time.sleep(max(0.0, wait))
                 to = WRONG if number % 10 < wrong_of_ten else RIGHT
                 place.deliver(letter(to=to, cc="sales@company.ru"))
-            place.until(lambda: place.settled(LETTERS))
+            place.until(lambda: place.settled(letters))
             seconds = time.monotonic() - began
             asked = len(place.portal.requests) - before
         place.sync.stop()

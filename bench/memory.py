@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from parts.alone import memory_mb
 from parts.machine import machine
@@ -47,9 +48,19 @@ def processor_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def main(mailboxes: int, seconds: int) -> int:
-    """Print the figures; AssertionError when not every folder is opened."""
-    say(f"an idle service with {mailboxes} mailboxes; {machine()}\n\n")
+class Idle(NamedTuple):
+    """What an idle service costs."""
+
+    resident: float
+    proportional: float
+    #: The most memory that it held at once.
+    peak: float
+    #: Milliseconds a minute.
+    processor: float
+
+
+def measure(mailboxes: int, seconds: int) -> Idle:
+    """Look at a service with so many mailboxes for so long."""
     with Dovecot() as server, tempfile.TemporaryDirectory() as folder:
         for number in range(mailboxes):
             deliver(server, f"box{number}", LETTERS)
@@ -65,13 +76,20 @@ def main(mailboxes: int, seconds: int) -> int:
             used = processor_seconds(process.pid)
             time.sleep(seconds)
             used = processor_seconds(process.pid) - used
-            figures = {
-                "resident, MB (wanted: < 80)": memory_mb("VmRSS", process.pid),
-                "proportional, MB": memory_mb("Pss", process.pid),
-                "most at once, MB": memory_mb("VmHWM", process.pid),
-                f"processor, ms a minute, over {seconds} s": 60_000 * used / seconds,
-            }
-    for name, figure in figures.items():
+            memory = (memory_mb(name, process.pid) for name in ("VmRSS", "Pss", "VmHWM"))
+            return Idle(*memory, processor=60_000 * used / seconds)
+
+
+def main(mailboxes: int, seconds: int) -> int:
+    """Print the figures."""
+    say(f"an idle service with {mailboxes} mailboxes; {machine()}\n\n")
+    idle = measure(mailboxes, seconds)
+    for name, figure in (
+        ("resident, MB (wanted: < 80)", idle.resident),
+        ("proportional, MB", idle.proportional),
+        ("most at once, MB", idle.peak),
+        (f"processor, ms a minute, over {seconds} s", idle.processor),
+    ):
         say(f"{name:<44}{figure:>10.1f}\n")
     return 0
 
