@@ -20,6 +20,8 @@ _UNCERTAIN = frozenset({"sent", "outcome unknown"})
 #: Fields of an activity by our names: {"responsible_id": 5}.
 Fields = dict[str, int | str]
 Bound = frozenset[Binding]
+RESPONSIBLE_FIELDS = ("responsible_id",)
+STAMP_FIELDS = ("originator_id", "origin_id")
 
 
 class Kind(StrEnum):
@@ -164,13 +166,13 @@ def reversal(
     states = (
         {_bound(last)} if last is not None else {state for portion in chain for state in _states(portion)}
     )
-    responsible = [w for w in every if w.kind is Kind.RESPONSIBLE and w.id > taken[0].id]
+    responsible = [w for w in every if w.id > taken[0].id]
     # The stamp says that the activity is ours: it goes when nothing of ours is left.
-    stamps = [w for w in every if w.kind is Kind.STAMP and w.id > undone and whole]
+    stamps = [w for w in every if w.id > undone and whole]
     return Reversal(
         goal=tuple(sorted(_bound(taken[0].before))),
         ours=tuple(tuple(sorted(state)) for state in states),
-        fields=(*_exchanges(responsible), *_exchanges(stamps)),
+        fields=(*_exchanges(responsible, RESPONSIBLE_FIELDS), *_exchanges(stamps, STAMP_FIELDS)),
         of_message=any(write.rule != TRANSFER for write in taken),
     )
 
@@ -184,19 +186,17 @@ def left(writes: Iterable[Write]) -> tuple[Binding, ...] | None:
     return tuple(sorted(list(_states(last))[-1]))
 
 
-def _exchanges(writes: Sequence[Write]) -> list[Exchange]:
-    """The fields that these writes changed, from what the first found to what the last left."""
-    known = [w for w in writes if isinstance(w.before, dict) and isinstance(w.after, dict)]
-    if not known:
-        return []
-    first, last = known[0].before, known[-1].after
-    assert isinstance(first, dict)
-    assert isinstance(last, dict)
-    return [
-        Exchange(name, first[name], last[name])
-        for name in last
-        if name in first and first[name] != last[name]
-    ]
+def _exchanges(writes: Sequence[Write], names: Sequence[str]) -> Iterator[Exchange]:
+    """Those of these fields that the writes changed, from what the first found to what the last left."""
+    for name in names:
+        known = [
+            (write.before[name], write.after[name])
+            for write in writes
+            if isinstance(write.before, dict) and isinstance(write.after, dict)
+            if name in write.before and name in write.after
+        ]
+        if known and known[0][0] != known[-1][1]:
+            yield Exchange(name, known[0][0], known[-1][1])
 
 
 def _portions(writes: Sequence[Write]) -> list[list[Write]]:

@@ -135,6 +135,11 @@ class Binding:
     def is_lead(self) -> bool:
         return self.type_id == _TYPE_IDS[EntityType.LEAD]
 
+    @property
+    def is_client(self) -> bool:
+        """Whether it is a contact or a company."""
+        return self.type_id in (_TYPE_IDS[EntityType.CONTACT], _TYPE_IDS[EntityType.COMPANY])
+
     def __str__(self) -> str:
         kind = EntityType.from_type_id(self.type_id)
         return f"{kind or f'type {self.type_id}'} {self.entity_id}"

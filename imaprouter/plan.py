@@ -75,6 +75,17 @@ def steps(
     return result
 
 
+def is_told_by_owner(target: Target, bindings: Iterable[Binding]) -> bool:
+    """Whether a single move of a deal is all there is to do, and the owner tells afterwards that it is done.
+
+    Beside the deal there are clients only, which never own an activity that has a deal (rest.md 2.7).
+    """
+    present = [binding for binding in bindings if not binding.is_client]
+    return (
+        len(present) == 1 and present[0].is_deal and target.binding.is_deal and present[0] != target.binding
+    )
+
+
 def after(step: Step, bindings: Iterable[Binding]) -> tuple[Binding, ...]:
     """The bindings that `step` leaves behind, in the portal's order: a new one comes last (rest.md 2.7)."""
     present = tuple(bindings)

@@ -39,7 +39,7 @@ def poll(portal: Portal, journal: Journal, now: datetime) -> int:
         covered = earliest - CLOCK_SKEW
         pages = email_activities(portal, created_since=covered)
     else:
-        pages = _news(portal, covered, last_id)
+        pages = _news(portal, covered, last_id, journal.messages.count_unpaired())
         if earliest and earliest - CLOCK_SKEW < covered:
             gap = email_activities(portal, created_since=earliest - CLOCK_SKEW, created_until=covered)
             pages = chain(gap, pages)
@@ -54,8 +54,8 @@ def poll(portal: Portal, journal: Journal, now: datetime) -> int:
     return fresh
 
 
-def _news(portal: Portal, covered: datetime, last_id: int) -> Iterator[list[Activity]]:
+def _news(portal: Portal, covered: datetime, last_id: int, expected: int) -> Iterator[list[Activity]]:
     if last_id:
-        yield email_activities_after(portal, last_id)
+        yield email_activities_after(portal, last_id, expected)
     else:
         yield from email_activities(portal, created_since=covered)

@@ -93,3 +93,22 @@ def test_a_lead_stays_unless_it_is_unwanted() -> None:
     start = [Binding(1, 9)]
     assert plan.steps(deal(1), start) == [Add(Binding(2, 1))]
     assert plan.steps(deal(1), start, frozenset({9})) == [Add(Binding(2, 1)), Delete(Binding(1, 9))]
+
+
+def test_the_owner_tells_of_a_single_move_beside_clients_only() -> None:
+    """A lead, a smart process or a second deal may own the activity too; what is right needs no move."""
+    client, lead = Binding(3, 9), Binding(1, 9)
+    assert plan.is_told_by_owner(deal(1), [Binding(2, 2), client, Binding(4, 9)])
+    for present in ([Binding(2, 1)], [Binding(2, 2), Binding(2, 3)], [Binding(2, 2), lead], [client]):
+        assert not plan.is_told_by_owner(deal(1), present)
+    assert not plan.is_told_by_owner(deal(1), [Binding(2, 2), Binding(128, 1)])
+    assert not plan.is_told_by_owner(Target(EntityType.LEAD, 1), [Binding(2, 2)])
+
+
+@given(targets, binding_lists)
+def test_what_the_owner_tells_is_one_move_to_the_only_deal(target: Target, start: list[Binding]) -> None:
+    """Where the owner is believed, a single move leads to the target, which then comes last."""
+    if plan.is_told_by_owner(target, start):
+        (step,) = plan.steps(target, start)
+        assert isinstance(step, Move)
+        assert [each for each in plan.after(step, start) if not each.is_client] == [target.binding]

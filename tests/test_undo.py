@@ -375,7 +375,9 @@ def test_explain_shows_every_write_with_what_it_found_and_left(office: Office) -
     assert move["request"]["method"] == "crm.activity.binding.move"
     assert move["request"]["params"]["activityId"] == activity
     responsible = writes["responsible becomes user 5"]
-    assert responsible["after"] == {"responsible_id": 5}
+    stamp = {"originator_id": "imaprouter", "origin_id": responsible["after"]["origin_id"]}
+    assert responsible["after"] == {"responsible_id": 5, **stamp}
+    assert len(stamp["origin_id"]) == 64
     back = writes["move from deal 1 to deal 2"]
     assert (back["rule"], back["before"], back["after"]) == ("undo", move["after"], sorted(back["after"]))
     assert set(back["after"]) == set(move["before"])

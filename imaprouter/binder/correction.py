@@ -1,9 +1,9 @@
 """One attempt at every activity that is due, many of them in one batch.
 
 due ─► next attempt's time ─► read bindings ─► course ─┬─ already right, a person was here ─► settled
-                                                       ├─ change: stamp, step, read back ─┐
+                                                       ├─ change: step, read back ────────┐
                                                        └─ finish ◄────────────────────────┘
-                                                            └─► responsible, notification ─► settled
+                                                            └─► stamp, responsible, notification ─► settled
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from gettext import NullTranslations
 
 from imaprouter import plan
-from imaprouter.audit import Kind
+from imaprouter.audit import Fields, Kind
 from imaprouter.binder.orders import (
     Job,
     Order,
@@ -25,15 +25,22 @@ from imaprouter.binder.orders import (
     order_for,
     origin_id,
     send,
+    send_and_ask,
 )
 from imaprouter.bitrix24 import writes
-from imaprouter.bitrix24.activities import activities_by_id, bindings, bindings_beside
+from imaprouter.bitrix24.activities import (
+    activities_by_id,
+    activity_lists,
+    bindings,
+    bindings_beside,
+    listed_activities,
+)
 from imaprouter.bitrix24.clients import automatic_leads, deal_lists, listed_deals
 from imaprouter.bitrix24.commands import BATCH_SIZE
 from imaprouter.bitrix24.portal import Portal
 from imaprouter.errors import PortalError, PortalOutcomeUnknown, PortalRefused
 from imaprouter.log import event
-from imaprouter.model import Binding, Deal, EntityType, Result, State, Target
+from imaprouter.model import Activity, Binding, Deal, EntityType, Result, State, Target
 from imaprouter.notice import notice
 from imaprouter.plan import Course
 from imaprouter.policy import BindingPolicy
@@ -103,7 +110,10 @@ class Correction:
         change, finish = (
             [job for job in some if self._is_allowed(job, targets, now)] for some in (change, finish)
         )
-        self._finish(finish + self._change(change, now), targets, now)
+        # What the poll of this round has shown need not be asked for; a move leaves the other fields alone.
+        shown = {job.id: job.paired.activity for job in jobs if job.paired.first_seen_at == now}
+        right = self._change(change, shown, now)
+        self._finish(finish + right, targets, shown, now)
         return len(seen_right) + len(courses)
 
     # ── taking up ─────────────────────────────────────────────────────────────────────────────────────
@@ -250,16 +260,22 @@ class Correction:
             return False
         return True
 
-    def _change(self, jobs: Sequence[Job], now: datetime) -> list[Job]:
-        """Send the steps, portion by portion, and look at the result; returns the jobs that are right."""
+    def _change(self, jobs: Sequence[Job], shown: dict[int, Activity], now: datetime) -> list[Job]:
+        """Send the steps, portion by portion, and look at the result; returns the jobs that are right.
+
+        The activities that were read on the way come into `shown`.
+        """
         right: list[Job] = []
-        for number in range(PORTIONS):
+        for _ in range(PORTIONS):
             if not jobs:
                 break
-            failures = self._send_steps(jobs, stamp=number == 0)
-            jobs = self._without_touched(self._read(jobs, now), now)
+            errors = self._send_steps(jobs, shown)
+            confirmed = {job.id: after for job in jobs if (after := _confirmed(job, errors, shown))}
+            right += [confirmed[job.id] for job in jobs if job.id in confirmed]
+            jobs = [job for job in jobs if job.id not in confirmed]
+            jobs = self._without_touched(self._read(jobs, now), now) if jobs else []
             right += [job for job in jobs if not job.steps]
-            jobs = [job for job in jobs if job.steps and not self._is_refused(job, failures, now)]
+            jobs = [job for job in jobs if job.steps and not self._is_refused(job, errors, now)]
         return right
 
     def _without_touched(self, jobs: Sequence[Job], now: datetime) -> list[Job]:
@@ -272,25 +288,29 @@ class Correction:
                 ours.append(job)
         return ours
 
-    def _send_steps(self, jobs: Sequence[Job], *, stamp: bool) -> dict[int, PortalError]:
-        """Send each job's next portion; returns the error of each activity whose step failed."""
-        orders: list[Order] = []
-        for job in jobs:
-            foreign = job.paired.activity.originator_id not in ("", writes.ORIGINATOR)
-            if stamp and self._policy.stamp and not foreign:
-                orders.append(_stamp(job))
-            orders += [
-                order_for(
-                    job,
-                    Kind.BINDINGS,
-                    str(step),
-                    command_for(job.id, step),
-                    before=job.bound,
-                    after=plan.after(step, job.bound),
-                )
-                for step in plan.portion(job.steps)
-            ]
-        errors = self._send(orders)
+    def _send_steps(self, jobs: Sequence[Job], shown: dict[int, Activity]) -> dict[int, PortalError]:
+        """Send each job's next portion; returns the error of each activity whose step failed.
+
+        Behind the steps, in the same requests, the activities are listed of which the owner tells the rest.
+        """
+        orders = [
+            order_for(
+                job,
+                Kind.BINDINGS,
+                str(step),
+                command_for(job.id, step),
+                before=job.bound,
+                after=plan.after(step, job.bound),
+            )
+            for job in jobs
+            for step in plan.portion(job.steps)
+        ]
+        listed = [job.id for job in jobs if plan.is_told_by_owner(job.target, job.bound)]
+        errors, answers = send_and_ask(self._portal, self._journal, orders, activity_lists(listed))
+        # What was seen before the steps says nothing of their result.
+        for number in listed:
+            shown.pop(number, None)
+        shown.update(listed_activities(answers, listed))
         return {
             order.activity_id: error
             for order, error in zip(orders, errors, strict=True)
@@ -306,32 +326,19 @@ class Correction:
 
     # ── finishing ─────────────────────────────────────────────────────────────────────────────────────
 
-    def _finish(self, jobs: Sequence[Job], targets: Targets, now: datetime) -> None:
-        """Responsible and notification of the deal, then settled."""
+    def _finish(
+        self, jobs: Sequence[Job], targets: Targets, shown: dict[int, Activity], now: datetime
+    ) -> None:
+        """Stamp, responsible and notification of the deal, then settled; `shown` was read a moment ago."""
         if not jobs:
             return
-        # What the poll of this round has shown need not be asked for; a move leaves the responsible alone.
-        shown = {job.id: job.paired.activity for job in jobs if job.paired.first_seen_at == now}
         shown |= activities_by_id(self._portal, [job.id for job in jobs if job.id not in shown])
         orders: list[Order] = []
         for job in jobs:
             deal = targets.deal(job.target)
-            if not deal or not deal.responsible_id:
-                continue
-            current = shown.get(job.id)
-            if self._policy.set_responsible and current and current.responsible_id != deal.responsible_id:
-                command = writes.set_responsible(job.id, deal.responsible_id)
-                orders.append(
-                    order_for(
-                        job,
-                        Kind.RESPONSIBLE,
-                        f"responsible becomes user {deal.responsible_id}",
-                        command,
-                        before={"responsible_id": current.responsible_id},
-                        after={"responsible_id": deal.responsible_id},
-                    )
-                )
-            if self._policy.notify and not job.message.past:
+            if (current := shown.get(job.id)) and (order := self._mark(job, current, deal)):
+                orders.append(order)
+            if deal and deal.responsible_id and self._policy.notify and not job.message.past:
                 orders.append(self._notification(job, deal))
         orders = [order for order in orders if not order.user_id or self._claim(order, now)]
         errors = self._send(orders)
@@ -351,6 +358,26 @@ class Correction:
                 self._put_off(job, barred[job.id], now)
             elif job.id not in unfinished:
                 self._settle(job, Result.MOVED, now)
+
+    def _mark(self, job: Job, current: Activity, deal: Deal | None) -> Order | None:
+        """The order that stamps the activity and gives it the deal's responsible, as far as that is to do."""
+        origin, responsible = origin_id(job), deal.responsible_id if deal else 0
+        before: Fields = {"originator_id": current.originator_id, "origin_id": current.origin_id}
+        after: Fields = {"originator_id": writes.ORIGINATOR, "origin_id": origin}
+        foreign = current.originator_id not in ("", writes.ORIGINATOR)
+        stamps = self._policy.stamp and not foreign and before != after
+        if not self._policy.set_responsible or responsible in (0, current.responsible_id):
+            command = writes.stamp(job.id, origin)
+            return (
+                order_for(job, Kind.STAMP, "stamp", command, before=before, after=after) if stamps else None
+            )
+        if stamps:
+            command = writes.stamp_and_set_responsible(job.id, origin, responsible)
+        else:
+            command, before, after = writes.set_responsible(job.id, responsible), {}, {}
+        before["responsible_id"], after["responsible_id"] = current.responsible_id, responsible
+        name = f"responsible becomes user {responsible}"
+        return order_for(job, Kind.RESPONSIBLE, name, command, before=before, after=after)
 
     def _notification(self, job: Job, deal: Deal) -> Order:
         text = notice(job.message.envelope, deal.title, self._portal.link(job.target), self._language)
@@ -424,13 +451,17 @@ class Correction:
         )
 
 
-def _stamp(job: Job) -> Order:
-    activity, origin = job.paired.activity, origin_id(job)
-    return order_for(
-        job,
-        Kind.STAMP,
-        "stamp",
-        writes.stamp(job.id, origin),
-        before={"originator_id": activity.originator_id, "origin_id": activity.origin_id},
-        after={"originator_id": writes.ORIGINATOR, "origin_id": origin},
-    )
+def _confirmed(job: Job, errors: Mapping[int, PortalError], shown: Mapping[int, Activity]) -> Job | None:
+    """The job as its steps left it, where all went well and the activity's new owner says the same.
+
+    The owner is the last binding that is no client (rest.md 2.7): what somebody bound meanwhile shows in it.
+    """
+    activity = shown.get(job.id)
+    if job.id in errors or activity is None or not plan.is_told_by_owner(job.target, job.bound):
+        return None
+    if activity.owner != job.target.binding:
+        return None
+    bound = job.bound
+    for step in job.steps:
+        bound = plan.after(step, bound)
+    return replace(job, bound=bound)

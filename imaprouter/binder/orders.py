@@ -12,7 +12,7 @@ from imaprouter import plan
 from imaprouter.audit import PERSON, Fields, Kind
 from imaprouter.bitrix24 import writes
 from imaprouter.bitrix24.clients import companies_by_id, contacts_by_id, deals_by_id, leads_by_id
-from imaprouter.bitrix24.commands import BATCH, Command
+from imaprouter.bitrix24.commands import BATCH, Answer, Command
 from imaprouter.bitrix24.portal import Portal
 from imaprouter.errors import PortalDenied, PortalError, PortalOutcomeUnknown
 from imaprouter.log import event
@@ -94,8 +94,19 @@ def send(
 
     `finished` is told of each outcome in the transaction that puts it on record.
     """
+    return send_and_ask(portal, journal, orders, (), finished)[0]
+
+
+def send_and_ask(
+    portal: Portal,
+    journal: Journal,
+    orders: Sequence[Order],
+    questions: Sequence[Command],
+    finished: Callable[[Order, PortalError | None], None] = lambda order, error: None,
+) -> tuple[list[PortalError | None], list[Answer]]:
+    """The same, and what is read behind them: a batch is carried out in its order, and so are batches."""
     if not orders:
-        return []
+        return [], portal.batch(questions)
     now = datetime.now(UTC)
     with journal.transaction():
         numbers = [
@@ -113,8 +124,9 @@ def send(
             )
             for order in orders
         ]
-    answers = portal.batch([order.command for order in orders])
-    errors = [writes.error_of(order.command, answer) for order, answer in zip(orders, answers, strict=True)]
+    answers = portal.batch([*(order.command for order in orders), *questions])
+    asked = answers[len(orders) :]
+    errors = [writes.error_of(order.command, answer) for order, answer in zip(orders, answers, strict=False)]
     with journal.transaction():
         for order, number, error in zip(orders, numbers, errors, strict=True):
             journal.traces.finish_write(number, outcome_of(order.command, error))
@@ -129,7 +141,7 @@ def send(
             step=order.name,
             outcome=outcome_of(order.command, error),
         )
-    return errors
+    return errors, asked
 
 
 class Targets:

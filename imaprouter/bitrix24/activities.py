@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from imaprouter.bitrix24 import rows
 from imaprouter.bitrix24.commands import Answer, Command, value
-from imaprouter.bitrix24.listing import PAGE, Listing, by_ids, pages
+from imaprouter.bitrix24.listing import PAGE, Listing, Walk, by_ids, pages
 from imaprouter.bitrix24.portal import Portal
-from imaprouter.bitrix24.values import Row, integer, moment
+from imaprouter.bitrix24.values import Row, chunks, integer, moment
 from imaprouter.bitrix24.values import rows as table
 from imaprouter.errors import PortalDenied, PortalError, PortalOutcomeUnknown
 from imaprouter.model import Activity, Binding
@@ -17,6 +17,8 @@ from imaprouter.model import Activity, Binding
 #: Ids are given in the order of insertion, not of commit: a long transaction of the mail sync may show an id
 #: after a higher one was read (mail-internals 3.7).
 OVERLAP = 100
+#: Pages of news in one request. What is asked for behind the last one is read from the beginning (`listing`).
+_MOST_NEWS = 10
 
 _EMAILS = Listing(
     "crm.activity.list",
@@ -27,20 +29,23 @@ _EMAILS = Listing(
 )
 
 
-def email_activities_after(portal: Portal, last_id: int) -> list[Activity]:
+def email_activities_after(portal: Portal, last_id: int, expected: int = 0) -> list[Activity]:
     """E-mail activities above `last_id`, and again those just below it that may have come late, by id.
 
-    One request while fewer than fifty are new. PortalError when the list could not be read.
+    One request while fewer are new than are `expected`, or than fifty. PortalError when the list could not be
+    read.
     """
+    news = Walk(_EMAILS, after=last_id)
+    count = min(_MOST_NEWS, 1 + expected // PAGE)
     below = range(max(0, last_id - OVERLAP), last_id, PAGE)
     again = [_EMAILS.command({">ID": above, "<=ID": min(above + PAGE, last_id)}) for above in below]
-    answers = portal.batch([_EMAILS.after(last_id), *again])
-    found = [row for answer in answers for row in table(value(answer))]
+    answers = portal.batch([*news.commands(0, count), *again])
+    found = [row for answer in answers[count:] for row in table(value(answer))]
     wanted = {integer(row.get("ID")): row for row in found if integer(row.get("ID")) > last_id - OVERLAP}
     activities = {activity.id: activity for activity in _EMAILS.values(list(wanted.values()))}
-    newest = [integer(row.get("ID")) for row in table(value(answers[0]))]
-    if len(newest) >= PAGE:
-        for portion in pages(portal, _EMAILS, after=max(newest)):
+    activities.update((activity.id, activity) for activity in news.take(answers[:count]))
+    if not news.done:
+        for portion in pages(portal, _EMAILS, after=news.last):
             activities.update((activity.id, activity) for activity in portion)
     return [activities[number] for number in sorted(activities)]
 
@@ -105,6 +110,19 @@ def email_activities_starting(portal: Portal, moments: Sequence[datetime]) -> li
 def activities_by_id(portal: Portal, ids: Sequence[int]) -> dict[int, Activity]:
     """The e-mail activities with these ids, without those that are gone or cannot be read."""
     return {activity.id: activity for activity in by_ids(portal, _EMAILS, ids)}
+
+
+def activity_lists(activity_ids: Sequence[int]) -> list[Command]:
+    """The commands behind `activities_by_id`, for a batch of one's own; `listed_activities` reads them."""
+    groups = chunks(sorted(set(activity_ids)), PAGE)
+    return [_EMAILS.command({"@ID": list(group)}) for group in groups]
+
+
+def listed_activities(answers: Iterable[Answer], activity_ids: Sequence[int]) -> dict[int, Activity]:
+    """Those of these activities that the answers show; an error shows none."""
+    found = [row for answer in answers if not isinstance(answer, PortalError) for row in table(answer)]
+    wanted = set(activity_ids)
+    return {activity.id: activity for activity in _EMAILS.values(found) if activity.id in wanted}
 
 
 def bindings(portal: Portal, activity_ids: Sequence[int]) -> dict[int, tuple[Binding, ...] | PortalError]:

@@ -60,6 +60,12 @@ def stamp(activity_id: int, origin_id: str) -> Command:
     return _update(activity_id, {"ORIGINATOR_ID": ORIGINATOR, "ORIGIN_ID": origin_id})
 
 
+def stamp_and_set_responsible(activity_id: int, origin_id: str, user_id: int) -> Command:
+    """Both in one call."""
+    fields = {"ORIGINATOR_ID": ORIGINATOR, "ORIGIN_ID": origin_id, "RESPONSIBLE_ID": user_id}
+    return _update(activity_id, fields)
+
+
 def put_back(activity_id: int, name: str, value: int | str) -> Command:
     """Give one of the fields that `set_responsible` and `stamp` change its former value."""
     return _update(activity_id, {_FIELDS[name]: value})

@@ -362,6 +362,14 @@ class Messages(Threads, Batches):
         )
         return to_moment(row[0]) if row else None
 
+    def count_unpaired(self) -> int:
+        """How many messages wait for their activity, past letters apart."""
+        row = self._row(
+            "SELECT count(*) FROM messages m"
+            f" WHERE m.state IN ('waiting', 'review') AND NOT m.past AND NOT {_HAS_ACTIVITY}"
+        )
+        return int(row[0]) if row else 0
+
     def waits_since(self, recorded_after: datetime) -> bool:
         """Whether a message recorded after that waits for its activity, or for an answer of the portal."""
         asked = self._row("SELECT 1 FROM messages WHERE open_questions LIMIT 1")

@@ -9,17 +9,19 @@ from faults.planted.marking import mark, plant
 from imaprouter.binder.correction import Correction
 from imaprouter.binder.orders import Job
 from imaprouter.cli import main
-from imaprouter.model import Result
+from imaprouter.model import Activity, Result
 
 _change = Correction._change
 
 
-def _done_before_call(self: Correction, jobs: Sequence[Job], now: datetime) -> list[Job]:
+def _done_before_call(
+    self: Correction, jobs: Sequence[Job], shown: dict[int, Activity], now: datetime
+) -> list[Job]:
     for job in jobs:
         self._settle(job, Result.MOVED, now)
     if jobs:
         mark()
-    return _change(self, jobs, now)
+    return _change(self, jobs, shown, now)
 
 
 PLANTS = ((Correction, "_change", _done_before_call),)
