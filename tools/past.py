@@ -294,14 +294,16 @@ def crm(clients: int, dice: random.Random) -> dict[str, Any]:
     return {"users": users, "companies": companies, "contacts": contacts, "deals": deals, "leads": []}
 
 
-def letters(company: Mapping[str, Any], count: int, dice: random.Random) -> Iterator[Letter]:
+def letters(
+    company: Mapping[str, Any], count: int, dice: random.Random, *, years: timedelta = _YEARS
+) -> Iterator[Letter]:
     """Conversations of one to five letters about one deal each, with strangers' and colleagues' letters."""
     made: list[Letter] = []
     addresses = {contact["ID"]: contact["EMAIL"][0]["VALUE"] for contact in company["contacts"]}
     while len(made) < count:
         deal = dice.choice(company["deals"])
         client = addresses[dice.choice(deal["CONTACT_IDS"])]
-        begin = _END - timedelta(seconds=dice.randrange(3600, int(_YEARS.total_seconds())))
+        begin = _END - timedelta(seconds=dice.randrange(3600, int(years.total_seconds())))
         kind = dice.random()
         if kind < 0.03:
             client, deal = f"stranger{len(made)}@elsewhere.ru", None

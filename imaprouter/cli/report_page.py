@@ -36,6 +36,7 @@ svg .axis { stroke: var(--line); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid var(--line); }
 th { vertical-align: bottom; font-weight: 600; } td.text, th.text { text-align: left; }
+td.text:first-child { white-space: nowrap; }
 tr.total td { font-weight: 600; border-top: 2px solid var(--dim); }
 """
 
@@ -128,6 +129,8 @@ def _charts(periods: Mapping[str, Sequence[Counts]], found: Report, form: Form) 
 def _bars(title: str, names: Sequence[str], series: Mapping[str, Sequence[float]]) -> str:
     """Stacked columns, one for each period."""
     most = max((sum(values) for values in zip(*series.values(), strict=True)), default=0) or 1
+    # Half of it is shown, too.
+    most += most % 2
     room = (_WIDTH - _LEFT) / max(1, len(names))
     height = _HEIGHT - _BOTTOM - 8
     parts = _axis(most, height)
