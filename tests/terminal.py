@@ -58,9 +58,21 @@ class Terminal:
         self.expect(": ")
         os.write(self._line, f"{text}\n".encode())
 
-    def interrupt(self) -> None:
-        """Ctrl-C."""
-        os.write(self._line, b"\x03")
+    def interrupted(self) -> int:
+        """Press Ctrl-C until the program has ended, and return its exit code.
+
+        One press is not enough for sure: readline overlooks a signal between its prompt and its waiting.
+        """
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            os.write(self._line, b"\x03")
+            while self._read(time.monotonic() + 1.0):
+                pass
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            if pid:
+                self._pid = 0
+                return os.waitstatus_to_exitcode(status)
+        raise AssertionError(f"it has not ended; seen:\n{self.seen}")
 
     def ended(self) -> int:
         """Read to the end, and return the exit code."""
