@@ -177,6 +177,10 @@ class PlayedSession:
             gone=tuple(uid for uid in uids if uid not in self._box.mails),
         )
 
+    def opened(self, uids: Sequence[int]) -> list[int]:
+        """Somebody reads every second letter."""
+        return [uid for uid in uids if uid in self._box.mails and not uid % 2]
+
     def report(self, uid: int) -> bytes:
         return b""
 
