@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-# What nearly all text consists of: a quick look that spares two long ones.
-_PLAIN = re.compile("[ -~\u0400-\u052f]*+")
 _BLANKS = re.compile(r"[\s\x1c-\x1f\x85]+")
 # The categories Cc, Cf and Cs, and letters and marks that are drawn with no width.
 _HIDDEN = re.compile(

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from imaprouter.log import event
 from imaprouter.model import Activity, State
 from imaprouter.pairing import Waiting, agrees, pair
+from imaprouter.skipped import Skipped, likely_reason
 from imaprouter.store.journal import Journal
 from imaprouter.store.messages import StoredMessage
 
@@ -60,12 +61,27 @@ class Pairs:
         expired = self._journal.messages.expired(now - wait, now + CLOCK_STEP, limit)
         with self._journal.transaction():
             for message in expired:
-                note = message.note or "Bitrix24 made no activity of it within binding.wait"
+                note = message.note or self._why_missing(message)
                 self._journal.messages.set_state(message.id, State.MISSING, now, note=note)
             self._journal.activities.drop_unpaired(now - wait)
         for message in expired:
             event(logger, logging.WARNING, "message.missing", id=message.id, folder=message.folder)
         return len(expired)
+
+    def _why_missing(self, message: StoredMessage) -> str:
+        newest = self._journal.activities.newest_of(message.mailbox)
+        reason = likely_reason(
+            Skipped(
+                folder=message.folder,
+                direction=message.direction,
+                written_at=message.envelope.date,
+                arrived_at=message.internal_date,
+                outcome=message.decision.outcome,
+                repeats=self._journal.messages.has_earlier(message),
+                newest_activity=newest.created_at or newest.start_time if newest else None,
+            )
+        )
+        return f"Bitrix24 made no activity of it within binding.wait; likely: {reason}"
 
     def _find_twins(self, now: datetime) -> int:
         """A second activity of one mail goes where the first went (mail-internals 3.6)."""

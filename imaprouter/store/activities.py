@@ -103,6 +103,15 @@ class Activities(Tables):
     def of_message(self, message_id: int) -> list[PairedActivity]:
         return self._activities("message_id = ? ORDER BY id", (message_id,))
 
+    def newest_of(self, mailbox: str) -> Activity | None:
+        """The newest activity that belongs to a message of the mailbox."""
+        found = self._activities(
+            "id = (SELECT a.id FROM activities a JOIN messages m ON m.id = a.message_id"
+            " WHERE m.mailbox = ? ORDER BY a.id DESC LIMIT 1)",
+            (mailbox,),
+        )
+        return found[0].activity if found else None
+
     def each(self) -> Iterator[PairedActivity]:
         """Every activity that belongs to a message, by id; a portion at a time."""
         last = 0

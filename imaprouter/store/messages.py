@@ -354,6 +354,14 @@ class Messages(Threads, Batches):
             (to_text(begin), to_text(end), limit),
         )
 
+    def has_earlier(self, message: StoredMessage) -> bool:
+        """Whether an earlier message of its mailbox has its Message-ID."""
+        found = self._row(
+            "SELECT 1 FROM messages WHERE message_id = ? AND message_id != '' AND mailbox = ? AND id < ?",
+            (canonical_id(message.envelope.message_id), message.mailbox, message.id),
+        )
+        return found is not None
+
     def earliest_unpaired(self) -> datetime | None:
         """INTERNALDATE of the oldest message that waits for its activity, past letters apart."""
         row = self._row(
