@@ -343,3 +343,24 @@ def test_demo_ends_with_everything_in_its_place() -> None:
     assert done.returncode == 0, done.stderr
     assert "12 of 12 letters are where they belong" in done.stdout
     assert "the subject names deal 1" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--once"],
+        ["cache", "refresh"],
+        ["evaluate", "--all"],
+        ["backfill", "--all"],
+        ["transfer", "--from", "contact", "--to", "company"],
+    ],
+)
+def test_without_a_configuration_a_command_says_how_to_get_one(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("IMAPROUTER_CONFIG", raising=False)
+    done = CliRunner().invoke(cli, words)
+    assert done.exit_code == 2
+    assert "there is no configuration file" in done.stderr
+    assert "imaprouter init" in done.stderr

@@ -202,8 +202,11 @@ def _start(since: datetime | None, everything: bool) -> datetime | None:
 
 
 def _refuse_unfilled(settings: Settings) -> None:
+    """Raises StoreError for an index that was never filled, and ConfigError where portal or mailboxes miss."""
     from imaprouter.store.index import is_filled
 
+    settings.require_portal()
+    settings.require_mailboxes()
     if not is_filled(settings.store.path):
         raise StoreError(
             f"the deal index beside {settings.store.path} was never filled",
