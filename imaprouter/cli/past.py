@@ -202,7 +202,7 @@ def _start(since: datetime | None, everything: bool) -> datetime | None:
 
 
 def _refuse_unfilled(settings: Settings) -> None:
-    """Raises StoreError for an index that was never filled, and ConfigError where portal or mailboxes miss."""
+    """Raises ConfigError without portal or mailboxes, StoreError for an index that was never filled."""
     from imaprouter.store.index import is_filled
 
     settings.require_portal()
