@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from imapclient import IMAPClient
@@ -155,8 +156,7 @@ def main(count: int, runs: int) -> int:
             ("imapclient, eight fields, no debug lines", stock, (EIGHT, True)),
         ]
         found = {
-            name: median(lambda work=work, options=options: alone(work, server.port, count, *options))  # type: ignore[misc]
-            for name, work, options in peers
+            name: median(partial(alone, work, server.port, count, *options)) for name, work, options in peers
         }
         ours = median(lambda: first_start(server.port, index, False))
         split = first_start(server.port, index, True)

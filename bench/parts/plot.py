@@ -10,18 +10,17 @@ import sys
 from pathlib import Path
 
 import matplotlib
+from matplotlib.figure import Figure
 
-matplotlib.use("svg")
 # The same figures give the same file.
 matplotlib.rcParams.update({"svg.hashsalt": "imaprouter", "svg.fonttype": "none", "font.size": 10})
-
-from matplotlib import pyplot  # noqa: E402
 
 
 def main(figures: Path, folder: Path) -> None:
     """Write the pictures."""
     for name, growth in json.loads(figures.read_text("utf-8")).items():
-        picture, axes = pyplot.subplots(figsize=(6.4, 3.8), layout="constrained")
+        picture = Figure(figsize=(6.4, 3.8), layout="constrained")
+        axes = picture.subplots()
         for (line, points), marker in zip(growth["lines"].items(), "osD^v", strict=False):
             axes.loglog(*zip(*points, strict=True), marker=marker, label=line)
         sizes = sorted({size for points in growth["lines"].values() for size, _ in points})
@@ -31,7 +30,6 @@ def main(figures: Path, folder: Path) -> None:
         axes.grid(visible=True, alpha=0.3)
         axes.legend(frameon=False)
         picture.savefig(folder / f"{name}.svg", metadata={"Date": None})
-        pyplot.close(picture)
 
 
 if __name__ == "__main__":

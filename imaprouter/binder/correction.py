@@ -454,7 +454,8 @@ class Correction:
 def _confirmed(job: Job, errors: Mapping[int, PortalError], shown: Mapping[int, Activity]) -> Job | None:
     """The job as its steps left it, where all went well and the activity's new owner says the same.
 
-    The owner is the last binding that is no client (rest.md 2.7): what somebody bound meanwhile shows in it.
+    The owner is the last binding that is no client (rest.md 2.7): what somebody bound after the move shows in
+    it. What he bound between our read and the move does not; `People.learn` finds it, with its next look.
     """
     activity = shown.get(job.id)
     if job.id in errors or activity is None or not plan.is_told_by_owner(job.target, job.bound):

@@ -125,8 +125,8 @@ def send_and_ask(
             for order in orders
         ]
     answers = portal.batch([*(order.command for order in orders), *questions])
-    asked = answers[len(orders) :]
-    errors = [writes.error_of(order.command, answer) for order, answer in zip(orders, answers, strict=False)]
+    done, asked = answers[: len(orders)], answers[len(orders) :]
+    errors = [writes.error_of(order.command, answer) for order, answer in zip(orders, done, strict=True)]
     with journal.transaction():
         for order, number, error in zip(orders, numbers, errors, strict=True):
             journal.traces.finish_write(number, outcome_of(order.command, error))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from imaprouter import plan
 from imaprouter.binder.orders import is_barred
@@ -17,7 +17,7 @@ from imaprouter.bitrix24.activities import bindings, email_activities_updated
 from imaprouter.bitrix24.portal import Portal
 from imaprouter.errors import PortalError, PortalRefused
 from imaprouter.log import event
-from imaprouter.model import LEFT_BY_PERSON, Activity, Binding, Outcome, Result, State, Target
+from imaprouter.model import LEFT_BY_PERSON, Binding, Outcome, Result, State, Target
 from imaprouter.poller import COVERED_SINCE
 from imaprouter.store.answers import Watched
 from imaprouter.store.database import to_moment, to_text
@@ -29,8 +29,6 @@ _SINCE = "people.since"
 _LOOKED = "people.looked"
 # Activities of which the bindings are read in one go.
 ROUND = 100
-# A round's writes follow its beginning, as of which an activity is settled, within this time.
-OWN_WRITES = timedelta(seconds=10)
 
 
 class People:
@@ -82,11 +80,8 @@ class People:
         for page in email_activities_updated(self._portal, since):
             newest = max([newest, *(found.updated_at for found in page if found.updated_at)])
             for start in range(0, len(page), ROUND):
-                shown = {found.id: found for found in page[start : start + ROUND]}
-                watched = self._journal.answers.of_activities(list(shown))
-                watched = [each for each in watched if not _is_as_left(each, shown[each.activity_id])]
-                owners = {number: found.owner for number, found in shown.items()}
-                learned += self._compare(watched, owners, now)
+                shown = {found.id: found.owner for found in page[start : start + ROUND]}
+                learned += self._compare(self._journal.answers.of_activities(list(shown)), shown, now)
         with self._journal.transaction():
             self._journal.facts.set(_SINCE, str(to_text(newest)))
         return learned
@@ -212,19 +207,6 @@ class People:
             chosen=str(chosen or "-"),
         )
         return True
-
-
-def _is_as_left(watched: Watched, shown: Activity) -> bool:
-    """Whether what touched the activity last were our own writes: then its bindings need not be read.
-
-    Times alone would not tell, since they are in seconds; but the owner, the last binding that is no client
-    (rest.md 2.7), is still the one deal that we left.
-    """
-    left = [binding for binding in watched.bindings or () if not binding.is_client]
-    if watched.settled_at is None or shown.updated_at is None or len(left) != 1 or not left[0].is_deal:
-        return False
-    own = -timedelta(seconds=1) <= shown.updated_at - watched.settled_at <= OWN_WRITES
-    return own and shown.owner == left[0]
 
 
 def _is_gone(answer: tuple[Binding, ...] | PortalError) -> bool:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from imaprouter.model import Activity, Binding, EntityType, Target
-from imaprouter.store.database import to_moment, to_text
+from imaprouter.store.database import to_text
 from imaprouter.store.rows import Tables, load, marks
 
 
@@ -29,7 +29,6 @@ class Watched:
     bindings: tuple[Binding, ...] | None
     #: The owner at the first poll, where it was right and so nothing was read.
     owner: Binding | None = None
-    settled_at: datetime | None = None
 
 
 class Answers(Tables):
@@ -87,7 +86,7 @@ class Answers(Tables):
 
     def _watched(self, where: str, *values: object) -> list[Watched]:
         rows = self._rows(
-            "SELECT a.id, a.message_id, a.last_bindings, a.activity, m.result = 'already_right', a.settled_at"
+            "SELECT a.id, a.message_id, a.last_bindings, a.activity, m.result = 'already_right'"
             " FROM activities a JOIN messages m ON m.id = a.message_id"
             f" WHERE {where}",
             values,
@@ -96,16 +95,10 @@ class Answers(Tables):
 
 
 def _as_watched(
-    number: int,
-    message_id: int,
-    last_bindings: str | None,
-    activity: str,
-    already_right: int | None,
-    settled_at: str | None,
+    number: int, message_id: int, last_bindings: str | None, activity: str, already_right: int | None
 ) -> Watched:
     if last_bindings is not None:
-        bindings = load(last_bindings, _BINDINGS)
-        return Watched(number, message_id, bindings, settled_at=to_moment(settled_at))
+        return Watched(number, message_id, load(last_bindings, _BINDINGS))
     return Watched(number, message_id, None, load(activity, Activity).owner if already_right else None)
 
 

@@ -370,6 +370,22 @@ def test_another_integration_binds_at_the_same_time(site: Site, method: str, bou
         site.until(site.book.caught_up)
 
 
+def test_somebody_adds_a_deal_between_our_read_and_our_move(site: Site) -> None:
+    """The owner is ours afterwards, and does not tell: the next look at what changed does."""
+    with site.case():
+        raw, _ = site.written("moved")
+        site.book.post(raw, Fate(deal(1), by_hand=(Binding(3, 20), Binding(2, 3), Binding(2, 1))))
+        number = _imported_unseen(site)
+        crm = site.portal.crm
+        site.rest.meanwhile(
+            _call(MOVE, number), lambda: crm.bind_by_hand(number, *crm.bindings(number), (2, 3))
+        )
+        site.rest.resume()
+        site.until(site.book.caught_up)
+        site.until_said("message.overruled")
+        assert sorted(site.deals(number)) == [1, 3]
+
+
 def _imported_unseen(site: Site) -> int:
     """Let the portal import the mail while it cannot be asked; returns the number of the last activity."""
     site.rest.pause()
