@@ -118,12 +118,17 @@ class Portal:
         )
 
     @classmethod
-    def configured(cls, choices: PortalChoices, *, stop: threading.Event | None = None) -> Portal:
-        """The portal that a configuration names. ConfigError as for the constructor."""
+    def configured(
+        cls, choices: PortalChoices, *, stop: threading.Event | None = None, share: float = 1.0
+    ) -> Portal:
+        """The portal that a configuration names. ConfigError as for the constructor.
+
+        `share` of its request budget: long work leaves the rest to the service and to others.
+        """
         return cls(
             choices.webhook_url,
-            requests_per_second=choices.requests_per_second,
-            burst=choices.burst,
+            requests_per_second=choices.requests_per_second * share,
+            burst=max(min(2, choices.burst), round(choices.burst * share)),
             timeout=choices.timeout,
             ca_file=choices.ca_file,
             stop=stop,

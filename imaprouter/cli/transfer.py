@@ -96,8 +96,8 @@ def transfer(
     """
     asked = _asked(source, to, kind, since, until, where, keep)
     settings = app.settings
-    settings.require_portal()
-    from imaprouter.past.evaluation import portal_within
+    choices = settings.require_portal()
+    from imaprouter.bitrix24.portal import Portal
     from imaprouter.store.lock import exclusive
     from imaprouter.transfer.moving import told_of
     from imaprouter.transfer.run import Run
@@ -111,7 +111,7 @@ def transfer(
         if not rehearse:
             stack.enter_context(exclusive(settings.store.path))
         journal = stack.enter_context(closing(_journal(settings, readonly=rehearse)))
-        portal = stack.enter_context(closing(portal_within(settings, rate_share, stop)))
+        portal = stack.enter_context(closing(Portal.configured(choices, stop=stop, share=rate_share)))
         mover = _mover(settings, portal, journal, rehearse=rehearse)
         run = Run(portal, journal, mover, asked, stop, rehearse=rehearse, anew=anew, tell=tell)
         show = stack.enter_context(progress(app.language))

@@ -11,6 +11,7 @@ from gettext import NullTranslations
 from imaprouter.arrival import WatchedFolder
 from imaprouter.binder import Correction
 from imaprouter.binder.loop import decide_strange_again
+from imaprouter.bitrix24.portal import Portal
 from imaprouter.config import Settings
 from imaprouter.lookup import answer_questions
 from imaprouter.past.binding import bind
@@ -21,7 +22,6 @@ from imaprouter.past.evaluation import (
     Judged,
     Progress,
     judged_letter,
-    portal_within,
 )
 from imaprouter.past.looking import Looker
 from imaprouter.past.reading import Lane, Reader
@@ -59,7 +59,7 @@ class Backfill:
         self._folders = list(watched_folders(settings.require_mailboxes(), settings))
         self._watched = {(folder.mailbox, folder.name): folder for _, folder in self._folders}
         self._emails = {mailbox.name: portal_names(mailbox) for mailbox in settings.require_mailboxes()}
-        self._portal = portal_within(settings, rate_share, stop)
+        self._portal = Portal.configured(settings.require_portal(), stop=stop, share=rate_share)
 
     def run(self, progress: Progress) -> None:
         """Do what is left to do. Raises StoreBusy while a service runs, MailboxError and PortalError.

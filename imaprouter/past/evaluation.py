@@ -103,7 +103,7 @@ class Evaluation:
         self._tell = tell
         self._folders = list(watched_folders(settings.require_mailboxes(), settings))
         self._emails = {mailbox.name: portal_names(mailbox) for mailbox in settings.require_mailboxes()}
-        self._portal = portal_within(settings, rate_share, stop)
+        self._portal = Portal.configured(settings.require_portal(), stop=stop, share=rate_share)
 
     def run(self, progress: Progress) -> Iterator[Judged]:
         """Do what is left to do, then give every letter, oldest first.
@@ -319,14 +319,3 @@ def _alone(path: Path) -> Iterator[None]:
         except StoreBusy as error:
             raise StoreBusy("another evaluation runs on this journal", advice="let it end first") from error
         yield
-
-
-def portal_within(settings: Settings, share: float, stop: threading.Event) -> Portal:
-    """The portal, with this share of the request budget: the service and others need theirs."""
-    choices = settings.require_portal()
-    within = replace(
-        choices,
-        requests_per_second=choices.requests_per_second * share,
-        burst=max(2, round(choices.burst * share)),
-    )
-    return Portal.configured(within, stop=stop)
